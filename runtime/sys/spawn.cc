@@ -1,0 +1,139 @@
+#include "runtime/sys/spawn.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::sys {
+namespace {
+
+// All that the child reads; made before it exists. It shares our memory until execve, so it can leave its
+// error here.
+struct Child {
+  const SpawnOptions* options = nullptr;
+  std::vector<char*> argv, env;
+  std::vector<std::pair<int, int>>
+      fds;               // {source, target}, sorted by target; the sources lie above all targets
+  int first_unused = 3;  // above the last target
+  const char* step = "";
+  int error = 0;
+};
+
+std::vector<char*> Pointers(const std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  pointers.reserve(strings.size() + 1);
+  for (const std::string& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+bool Fail(Child* child, const char* step) {
+  child->step = step;
+  child->error = errno;
+  return false;
+}
+
+bool SetUp(Child* child) {
+  const SpawnOptions& options = *child->options;
+  struct sigaction action = {};
+  action.sa_handler = SIG_DFL;
+  for (int signal = 1; signal < _NSIG; signal++) sigaction(signal, &action, nullptr);  // KILL and STOP refuse
+  if (options.session == SpawnOptions::Session::kNewSession && setsid() < 0) return Fail(child, "setsid");
+  if (options.session == SpawnOptions::Session::kNewProcessGroup && setpgid(0, 0) != 0) {
+    return Fail(child, "setpgid");
+  }
+  if (options.setns_pidfd >= 0 && setns(options.setns_pidfd, options.setns_flags) != 0) {
+    return Fail(child, "setns");
+  }
+  if (options.parent_death_signal != 0 && prctl(PR_SET_PDEATHSIG, options.parent_death_signal) != 0) {
+    return Fail(child, "prctl PR_SET_PDEATHSIG");
+  }
+  for (const auto& [source, target] : child->fds) {
+    if (dup2(source, target) < 0) return Fail(child, "dup2");
+  }
+  if (!options.cwd.empty() && chdir(options.cwd.c_str()) != 0) return Fail(child, "chdir");
+  if (syscall(SYS_close_range, child->first_unused, UINT_MAX, CLOSE_RANGE_CLOEXEC) != 0) {
+    return Fail(child, "close_range");
+  }
+  // Numbers between the targets that nobody asked for.
+  size_t next = 0;
+  for (int fd = 0; fd < child->first_unused; fd++) {
+    if (next < child->fds.size() && child->fds[next].second == fd) {
+      next++;
+    } else {
+      close(fd);
+    }
+  }
+  return true;
+}
+
+[[noreturn]] void RunChild(Child* child) {
+  if (SetUp(child)) {
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+    execve(child->options->path.c_str(), child->argv.data(), child->env.data());
+    Fail(child, "execve");
+  }
+  _exit(127);
+}
+
+int RunChildOnStack(void* child) { RunChild(static_cast<Child*>(child)); }
+
+}  // namespace
+
+absl::StatusOr<Spawned> Spawn(const SpawnOptions& options) {
+  Child child;
+  child.options = &options;
+  const std::vector<std::string> only_path = {options.path};
+  child.argv = Pointers(options.argv.empty() ? only_path : options.argv);
+  child.env = Pointers(options.env);
+  UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) return ErrnoStatus("open", "/dev/null");
+  std::vector<std::pair<int, int>> wanted = options.fds;
+  for (int fd = 0; fd < 3; fd++) {
+    const auto is_fd = [fd](const std::pair<int, int>& pair) { return pair.second == fd; };
+    if (std::none_of(wanted.begin(), wanted.end(), is_fd)) wanted.emplace_back(null.get(), fd);
+  }
+  std::sort(wanted.begin(), wanted.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  child.first_unused = wanted.back().second + 1;
+  std::vector<UniqueFd> copies;  // above all targets, so that no dup2 closes a source still needed
+  for (const auto& [source, target] : wanted) {
+    copies.emplace_back(fcntl(source, F_DUPFD_CLOEXEC, child.first_unused));
+    if (!copies.back()) return ErrnoStatus("dup", absl::StrCat("descriptor ", source));
+    child.fds.emplace_back(copies.back().get(), target);
+  }
+
+  sigset_t all, old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  const absl::Cleanup restore = [&old] { pthread_sigmask(SIG_SETMASK, &old, nullptr); };
+  // The child runs on a stack of its own in our memory, while we are suspended (CLONE_VFORK).
+  alignas(64) static thread_local char stack[32 * 1024];
+  int pidfd = -1;
+  const pid_t pid = clone(RunChildOnStack, stack + sizeof stack,
+                          CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &child, &pidfd);
+  if (pid < 0) return ErrnoStatus("clone", options.path);
+  Spawned spawned{pid, PidFd(UniqueFd(pidfd))};
+  if (child.error != 0) {
+    spawned.pidfd.Reap(PidFd::Block::kWait).status().IgnoreError();
+    const bool names_cwd = absl::string_view(child.step) == "chdir";
+    return ErrnoStatus(child.step, names_cwd ? options.cwd : options.path, child.error);
+  }
+  return spawned;
+}
+
+}  // namespace gantry::sys
