@@ -34,6 +34,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "runtime/cgroup/cgroup.h"
 #include "runtime/oci/spec.h"
 #include "runtime/oci/state.h"
 #include "runtime/sys/pidfd.h"
@@ -90,8 +91,7 @@ struct Container {
   // A mount of the root file system. Kept until Delete, its last reference (and so the sync of an overlay's
   // upper layer) does not go with init, whose exit is then seen at once. Close it off the event loop.
   sys::UniqueFd root_mount;
-  // The container's cgroup directories, absolute, one per hierarchy: what runtime/cgroup opens again.
-  std::vector<std::string> cgroup_paths;
+  cgroup::Cgroup cgroup;
   uint64_t start_time = 0;            // see sys::ProcessStartTime
   std::vector<std::string> warnings;  // what was left out and why (a limit that we may not raise, ...)
 };
@@ -135,7 +135,7 @@ struct ExecOptions {
   const oci::Spec* spec = nullptr;        // the container's: seccomp, personality, keyring; may be null
   int init_pidfd = -1;                    // borrowed
   pid_t init_pid = 0;
-  std::vector<std::string> cgroup_paths;
+  cgroup::Cgroup cgroup;
   Stdio stdio;
   std::string console_socket;
   bool terminal_allowed_without_socket = true;
@@ -173,7 +173,7 @@ struct DeleteOptions {
   pid_t pid = 0;  // init, and its descriptor if there is one: killed first when `kill` is set
   int pidfd = -1;
   bool kill = false;  // false: FAILED_PRECONDITION when init lives
-  std::vector<std::string> cgroup_paths;
+  cgroup::Cgroup cgroup;
   absl::Duration timeout = absl::Seconds(10);  // for processes to go after SIGKILL
 };
 

@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "runtime/cgroup/plan.h"
 #include "runtime/oci/state.h"
 
 namespace gantry::container {
@@ -33,7 +34,7 @@ struct SavedState {
   std::string bundle;
   std::string rootfs;
   std::string created;  // RFC 3339, UTC
-  std::vector<std::string> cgroup_paths;
+  std::vector<cgroup::Directory> cgroup;
   std::map<std::string, std::string> annotations;
 };
 
