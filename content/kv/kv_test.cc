@@ -1,0 +1,199 @@
+#include "content/kv/kv.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/sys/file.h"
+
+namespace gantry::kv {
+namespace {
+
+class KvTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/gantry-kv-test-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    dir_ = name;
+  }
+  void TearDown() override {
+    db_.reset();
+    EXPECT_TRUE(sys::RemoveAllAt(AT_FDCWD, dir_).ok());
+  }
+  absl::Status Open() {
+    db_.reset();
+    auto db = Database::Open({.path = dir_ + "/db", .families = {"a", "b"}});
+    if (!db.ok()) return db.status();
+    db_ = *std::move(db);
+    return absl::OkStatus();
+  }
+  absl::Status Put(absl::string_view family, absl::string_view key, absl::string_view value) {
+    WriteBatch batch;
+    batch.Put(family, key, value);
+    return db_->Write(batch, Durability::kSynced);
+  }
+  std::string Keys(Iterator& it) {
+    std::string keys;
+    for (; it.Valid(); it.Next()) absl::StrAppend(&keys, it.key(), " ");
+    EXPECT_TRUE(it.status().ok()) << it.status();
+    return keys;
+  }
+
+  std::string dir_;
+  std::unique_ptr<Database> db_;
+};
+
+TEST_F(KvTest, BatchIsAppliedWholeAndSurvivesReopening) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put("a", "gone", "x").ok());
+  WriteBatch batch, more;
+  batch.Put("a", "k", "1");
+  batch.Delete("a", "gone");
+  more.Put("b", "k", std::string("\0binary\xff", 8));
+  more.Put("a", "k", "2");
+  batch.Append(more);
+  ASSERT_TRUE(db_->Write(batch, Durability::kSynced).ok());
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(*db_->Get("a", "k"), "2");
+  EXPECT_EQ(*db_->Get("b", "k"), std::string("\0binary\xff", 8));
+  EXPECT_EQ(db_->Get("a", "gone").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(KvTest, UnknownFamilyIsRefusedAndNothingOfTheBatchIsWritten) {
+  ASSERT_TRUE(Open().ok());
+  WriteBatch batch;
+  batch.Put("a", "k", "1");
+  batch.Put("nope", "k", "1");
+  EXPECT_EQ(db_->Write(batch, Durability::kSynced).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(db_->Get("a", "k").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(db_->Scan("nope", "")->status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(KvTest, ScanStaysInsideThePrefix) {
+  ASSERT_TRUE(Open().ok());
+  for (absl::string_view key : {"p", "p/1", "p/2", "p/\xff", "p0", "o", "\xff", "\xff\xff"}) {
+    ASSERT_TRUE(Put("a", key, "v").ok());
+  }
+  EXPECT_EQ(Keys(*db_->Scan("a", "p/")), "p/1 p/2 p/\xff ");
+  EXPECT_EQ(Keys(*db_->Scan("a", "\xff")), "\xff \xff\xff ");
+  auto it = db_->Scan("a", "p/");
+  it->Seek("p/2");
+  EXPECT_EQ(Keys(*it), "p/2 p/\xff ");
+  it->Seek("a");
+  EXPECT_EQ(it->key(), "p/1");
+}
+
+TEST_F(KvTest, SnapshotDoesNotSeeLaterWrites) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put("a", "k1", "old").ok());
+  auto snapshot = db_->NewSnapshot();
+  ASSERT_TRUE(Put("a", "k1", "new").ok());
+  ASSERT_TRUE(Put("a", "k2", "new").ok());
+  EXPECT_EQ(*snapshot->Get("a", "k1"), "old");
+  EXPECT_EQ(Keys(*snapshot->Scan("a", "k")), "k1 ");
+  EXPECT_EQ(Keys(*db_->Scan("a", "k")), "k1 k2 ");
+}
+
+TEST_F(KvTest, SecondOpenIsRefusedWithTheReason) {
+  ASSERT_TRUE(Open().ok());
+  auto second = Database::Open({.path = dir_ + "/db", .families = {"a"}});
+  ASSERT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition) << second.status();
+  EXPECT_NE(second.status().message().find("open in another process"), absl::string_view::npos);
+}
+
+TEST_F(KvTest, AcknowledgedWritesSurviveSigkill) {
+  int fds[2];
+  ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
+  const pid_t pid = fork();
+  ASSERT_GE(pid, 0);
+  if (pid == 0) {
+    if (!Open().ok()) _exit(1);
+    for (int i = 0;; ++i) {
+      if (!Put("a", absl::StrCat("k", i), "v").ok()) _exit(2);
+      if (write(fds[1], &i, sizeof i) != sizeof i) _exit(3);
+    }
+  }
+  close(fds[1]);
+  int last = -1;
+  while (last < 200) ASSERT_EQ(read(fds[0], &last, sizeof last), static_cast<ssize_t>(sizeof last));
+  kill(pid, SIGKILL);
+  while (read(fds[0], &last, sizeof last) == static_cast<ssize_t>(sizeof last)) {
+  }
+  close(fds[0]);
+  int status;
+  waitpid(pid, &status, 0);
+  ASSERT_TRUE(Open().ok());
+  for (int i = 0; i <= last; ++i) EXPECT_TRUE(db_->Get("a", absl::StrCat("k", i)).ok()) << i;
+}
+
+TEST_F(KvTest, DamagedFileIsDataLoss) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put("a", "k", "v").ok());
+  db_.reset();
+  auto current = sys::ReadFileAt(AT_FDCWD, dir_ + "/db/CURRENT", 100);
+  ASSERT_TRUE(current.ok());
+  const std::string manifest = dir_ + "/db/" + current->substr(0, current->size() - 1);
+  ASSERT_EQ(truncate(manifest.c_str(), 0), 0);
+  ASSERT_TRUE(
+      sys::WriteFileAtomic(AT_FDCWD, manifest, std::string(4096, 'x'), 0600, sys::Durability::kVolatile)
+          .ok());
+  EXPECT_EQ(Open().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(KvTest, LockMakesReadAndWriteOneStep) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put("a", "n", "0").ok());
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        auto lock = db_->Lock({{"a", "n"}, {"a", "other"}});
+        WriteBatch batch;
+        batch.Put("a", "n", absl::StrCat(std::stoi(*db_->Get("a", "n")) + 1));
+        EXPECT_TRUE(db_->Write(batch, Durability::kVolatile).ok());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(*db_->Get("a", "n"), "200");
+}
+
+TEST_F(KvTest, ExclusiveLockWaitsForRecordLocksAndCoversItsOwnThread) {
+  ASSERT_TRUE(Open().ok());
+  std::atomic<bool> inside{false};
+  std::thread other;
+  {
+    auto exclusive = db_->LockExclusively();
+    auto nested = db_->Lock({{"a", "k"}});
+    other = std::thread([&] {
+      auto lock = db_->Lock({{"a", "z"}});
+      inside = true;
+    });
+    usleep(20000);
+    EXPECT_FALSE(inside);
+  }
+  other.join();
+  EXPECT_TRUE(inside);
+}
+
+TEST_F(KvTest, RecorderNamesWhatWasPutSinceItsStart) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put("a", "before", "v").ok());
+  auto recorder = db_->RecordChanges();
+  WriteBatch batch;
+  batch.Put("b", "k", "v");
+  batch.Delete("a", "before");
+  ASSERT_TRUE(db_->Write(batch, Durability::kVolatile).ok());
+  EXPECT_EQ(recorder->Take(), (std::vector<RecordName>{{"b", "k"}}));
+  EXPECT_TRUE(recorder->Take().empty());
+}
+
+}  // namespace
+}  // namespace gantry::kv
