@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 
 namespace gantry::content {
@@ -22,10 +25,19 @@ TEST(DigestTest, ParseAcceptsOnlyTheExactForm) {
   const std::string hex(64, 'a');
   EXPECT_TRUE(Digest::Parse("sha256:" + hex).ok());
   EXPECT_TRUE(Digest::Parse("sha512:" + hex + hex).ok());
-  for (const std::string& bad :
-       {std::string(), std::string("sha256"), std::string("sha256:"), "sha256:" + hex + "a",
-        "sha256:" + hex.substr(1), "sha256:" + std::string(64, 'A'), "sha256:" + std::string(64, '/'),
-        "md5:" + hex, ":" + hex, "SHA256:" + hex, "sha256:../../../../etc/passwd", "sha512:" + hex}) {
+  const std::vector<std::string> refused = {"",
+                                            "sha256",
+                                            "sha256:",
+                                            "sha256:" + hex + "a",
+                                            "sha256:" + hex.substr(1),
+                                            "sha256:" + std::string(64, 'A'),
+                                            "sha256:" + std::string(64, '/'),
+                                            "md5:" + hex,
+                                            ":" + hex,
+                                            "SHA256:" + hex,
+                                            "sha256:../../../../etc/passwd",
+                                            "sha512:" + hex};
+  for (const std::string& bad : refused) {
     EXPECT_EQ(Digest::Parse(bad).status().code(), absl::StatusCode::kInvalidArgument) << bad;
   }
 }

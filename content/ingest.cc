@@ -77,7 +77,7 @@ absl::StatusOr<Ingest> Begin(int ingests, const std::string& ref, int64_t total_
   const auto fill = [&]() -> absl::StatusOr<Ingest> {
     GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd directory,
                             sys::OpenAt(ingests, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    const absl::Time now = sys::WallTime();
+    const absl::Time now = sys::WallNow();
     GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd data, sys::OpenAt(directory.get(), "data",
                                                             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
     GANTRY_RETURN_IF_ERROR(WriteSmall(directory.get(), "startedat", TimeText(now)));
@@ -151,7 +151,7 @@ absl::Status IngestWriter::Write(absl::string_view data) {
   }
   ingest_.digester.Update(data);
   status.offset = offset;
-  status.updated = sys::WallTime();
+  status.updated = sys::WallNow();
   return absl::OkStatus();
 }
 
@@ -163,7 +163,7 @@ absl::Status IngestWriter::Truncate(int64_t size) {
   }
   if (ftruncate(ingest_.data.get(), 0) != 0) return sys::ErrnoStatus("ftruncate", ingest_.status.ref);
   ingest_.status.offset = 0;
-  ingest_.status.updated = sys::WallTime();
+  ingest_.status.updated = sys::WallNow();
   ingest_.digester.Reset();
   return absl::OkStatus();
 }

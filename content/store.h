@@ -50,9 +50,9 @@ struct BlobInfo {
 
 struct IngestStatus {
   std::string ref;
-  int64_t offset = 0;              // bytes written so far
-  int64_t total_bytes = 0;         // what the writer promised; 0: it didn't say
-  std::optional<Digest> expected;  // only the store of a namespace knows it
+  int64_t offset = 0;                             // bytes written so far
+  int64_t total_bytes = 0;                        // what the writer promised; 0: it didn't say
+  std::optional<Digest> expected = std::nullopt;  // only the store of a namespace knows it
   absl::Time started;
   absl::Time updated;
 };
@@ -67,9 +67,9 @@ class ReaderAt {
 };
 
 struct WriterOptions {
-  std::string ref;                 // must not be empty
-  int64_t total_bytes = 0;         // the size that the blob will have, if known
-  std::optional<Digest> expected;  // the digest that it will have, if known
+  std::string ref;                                // must not be empty
+  int64_t total_bytes = 0;                        // the size that the blob will have, if known
+  std::optional<Digest> expected = std::nullopt;  // the digest that it will have, if known
 };
 
 // Destroying a writer that has not committed keeps the ingest, and unlocks its ref.
