@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "api/errors/errors.h"
 
 namespace gantry::server {
 namespace {
@@ -38,12 +39,13 @@ std::string ValidUtf8(absl::string_view text) {
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), ValidUtf8(status.message()));
+  return grpc::Status(static_cast<grpc::StatusCode>(errors::WireCode(status.code())),
+                      ValidUtf8(errors::WireMessage(status)));
 }
 
 absl::Status FromGrpcStatus(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  return errors::FromWire(static_cast<int>(status.error_code()), status.error_message());
 }
 
 }  // namespace gantry::server

@@ -10,8 +10,8 @@
 
 namespace gantry::server {
 
-// The same code and message; both enumerations number the codes alike (google/rpc/code.proto). Bytes that are
-// not valid UTF-8 are replaced in the message, since clients refuse them.
+// By the table of api/errors. Bytes that are not valid UTF-8 are replaced in the message, since clients refuse
+// them.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 absl::Status FromGrpcStatus(const grpc::Status& status);
 

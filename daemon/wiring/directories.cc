@@ -1,0 +1,82 @@
+#include "daemon/wiring/directories.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::wiring {
+namespace {
+
+constexpr size_t kUuidLength = 36;
+constexpr size_t kSmallFile = 256;
+
+bool IsUuid(absl::string_view text) {
+  if (text.size() != kUuidLength) return false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    if (dash ? text[i] != '-' : !absl::ascii_isxdigit(static_cast<unsigned char>(text[i]))) return false;
+  }
+  return true;
+}
+
+absl::StatusOr<std::string> MakeUuid() {
+  unsigned char bytes[16];
+  if (getrandom(bytes, sizeof(bytes), 0) != static_cast<ssize_t>(sizeof(bytes))) {
+    return sys::ErrnoStatus("getrandom", "");
+  }
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;  // version 4, RFC 4122 section 4.4
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const std::string hex =
+      absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(bytes), sizeof(bytes)));
+  return absl::StrCat(hex.substr(0, 8), "-", hex.substr(8, 4), "-", hex.substr(12, 4), "-", hex.substr(16, 4),
+                      "-", hex.substr(20));
+}
+
+}  // namespace
+
+absl::StatusOr<DirectoryLock> DirectoryLock::Acquire(absl::string_view what, const std::string& path,
+                                                     mode_t mode) {
+  GANTRY_RETURN_IF_ERROR(sys::Annotate(sys::MkdirAll(path, mode), absl::StrCat("cannot make the ", what)));
+  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd directory, sys::OpenAt(AT_FDCWD, path, O_DIRECTORY | O_RDONLY));
+  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd file,
+                          sys::OpenAt(directory.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return sys::ErrnoStatus("flock", absl::StrCat(path, "/lock"));
+    absl::StatusOr<std::string> holder = sys::ReadAll(file.get(), kSmallFile);
+    return absl::FailedPreconditionError(
+        absl::StrCat("the ", what, " directory ", path, " belongs to a running daemon (pid ",
+                     holder.ok() ? std::string(absl::StripAsciiWhitespace(*holder)) : "unknown",
+                     "): stop that one, or give this one another --", what));
+  }
+  if (fchmod(directory.get(), mode) != 0) return sys::ErrnoStatus("chmod", path);
+  if (ftruncate(file.get(), 0) != 0) return sys::ErrnoStatus("ftruncate", absl::StrCat(path, "/lock"));
+  GANTRY_RETURN_IF_ERROR(sys::WriteAll(file.get(), absl::StrCat(getpid(), "\n")));
+  return DirectoryLock(std::move(file));
+}
+
+absl::StatusOr<std::string> LoadUuid(const std::string& root) {
+  const std::string path = absl::StrCat(root, "/uuid");
+  absl::StatusOr<std::string> text = sys::ReadFileAt(AT_FDCWD, path, kSmallFile, O_NOFOLLOW);
+  if (text.ok()) {
+    const std::string uuid(absl::StripAsciiWhitespace(*text));
+    if (IsUuid(uuid)) return uuid;
+    return absl::DataLossError(absl::StrCat(path, " holds no uuid; remove the file to get a new one"));
+  }
+  if (!absl::IsNotFound(text.status())) return text.status();
+  GANTRY_ASSIGN_OR_RETURN(std::string uuid, MakeUuid());
+  GANTRY_RETURN_IF_ERROR(sys::WriteFileAtomic(AT_FDCWD, path, uuid, 0600, sys::Durability::kSynced));
+  return uuid;
+}
+
+}  // namespace gantry::wiring
