@@ -49,7 +49,7 @@
 // - *Durable before visible*: when Commit returns OK, the tree and its record survive a power cut. An active
 //   snapshot's record does too; its content is as durable as what its writer synced.
 // - *Atomic*: each mutation is one synced write of the records. A caller may hand in further writes
-//   (MutationOptions::extra) that happen in the same write or not at all. A failed call leaves records as
+//   (Companion) that happen in the same write or not at all. A failed call leaves records as
 //   they were; directories that it made are removed, at the latest when the snapshotter is opened again.
 // - *Remove never waits for the disk*: it makes the snapshot invisible; its directories are deleted in the
 //   background, or by the next Cleanup.
@@ -78,10 +78,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-
-namespace gantry::kv {
-class WriteBatch;
-}
+#include "content/kv/kv.h"
 
 namespace gantry::snapshotter {
 
@@ -124,12 +121,19 @@ struct Mount {
   std::vector<std::string> options;
 };
 
+// What shall happen in the same write as a mutation, or not at all: a lease's reference to the snapshot, say.
+struct Companion {
+  // Records that `add` looks at or changes. They are held, with the snapshot's own, from before `add` until after
+  // the write; the caller must hold no kv::RecordLock of its own.
+  std::vector<kv::RecordName> locks;
+  // Checks, and adds its writes. An error fails the whole mutation. Called once, when the mutation itself has
+  // nothing more to complain about.
+  std::function<absl::Status(kv::WriteBatch*)> add;
+};
+
 struct MutationOptions {
   Labels labels;
-  // Writes that shall happen in the same batch as the snapshot's own (a lease's reference, say). The caller
-  // owns it; the snapshotter adds to it and writes it, so afterwards, success or not, it must not be used
-  // again.
-  kv::WriteBatch* extra = nullptr;
+  Companion companion = {};
 };
 
 // Thread-safe: any method from any thread; calls for different keys do not wait for each other's disk I/O,
@@ -144,8 +148,7 @@ class Snapshotter {
   // Changes labels; everything else is immutable. `fieldpaths`: empty or "labels" replaces all of them by
   // info.labels; "labels.<key>" sets that one, or removes it when info.labels lacks it or has it empty.
   // Returns the info after the change.
-  virtual absl::StatusOr<Info> Update(const Info& info, const std::vector<std::string>& fieldpaths,
-                                      kv::WriteBatch* extra = nullptr) = 0;
+  virtual absl::StatusOr<Info> Update(const Info& info, const std::vector<std::string>& fieldpaths) = 0;
 
   // Of an active snapshot: measured now, in a time that grows with its number of files.
   virtual absl::StatusOr<Usage> GetUsage(absl::string_view key) = 0;
@@ -166,7 +169,7 @@ class Snapshotter {
   virtual absl::Status Commit(absl::string_view name, absl::string_view key, const MutationOptions& options,
                               absl::string_view parent = {}) = 0;
 
-  virtual absl::Status Remove(absl::string_view key, kv::WriteBatch* extra = nullptr) = 0;
+  virtual absl::Status Remove(absl::string_view key, const Companion& companion = {}) = 0;
 
   // Calls `visit` for each snapshot whose key or name begins with `prefix`, in byte order, all as they were
   // at one instant. A status other than OK from `visit` ends the walk and is returned. `visit` may call the

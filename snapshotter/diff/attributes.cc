@@ -32,16 +32,32 @@ absl::StatusOr<std::vector<std::string>> ListXattrs(const std::string& path) {
   return list;
 }
 
-absl::Status CopyByHand(int from_fd, int to_fd) {
-  constexpr size_t kStep = 256 << 10;
-  const std::unique_ptr<char[]> buffer(new char[kStep]);
-  for (;;) {
-    const ssize_t got = ::read(from_fd, buffer.get(), kStep);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return sys::ErrnoStatus("read", "file to copy");
-    if (got == 0) return absl::OkStatus();
-    GANTRY_RETURN_IF_ERROR(sys::WriteAll(to_fd, absl::string_view(buffer.get(), got)));
+// One run of data, at the same place in both files.
+absl::Status CopyRange(int from_fd, int to_fd, off_t begin, off_t end) {
+  off_t in = begin, out = begin;
+  while (in < end) {
+    const ssize_t copied = ::copy_file_range(from_fd, &in, to_fd, &out, static_cast<size_t>(end - in), 0);
+    if (copied > 0 || (copied < 0 && errno == EINTR)) continue;
+    if (copied == 0) return absl::OkStatus();  // it shrank meanwhile
+    if (errno == ENOSPC || errno == EIO || errno == EDQUOT)
+      return sys::ErrnoStatus("copy_file_range", "copy");
+    break;  // not between these file systems
   }
+  constexpr size_t kStep = 256 << 10;
+  const std::unique_ptr<char[]> buffer(in < end ? new char[kStep] : nullptr);
+  while (in < end) {
+    const ssize_t got = ::pread(from_fd, buffer.get(), std::min<off_t>(kStep, end - in), in);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return sys::ErrnoStatus("pread", "copy");
+    if (got == 0) break;
+    for (ssize_t done = 0; done < got;) {
+      const ssize_t put = ::pwrite(to_fd, buffer.get() + done, static_cast<size_t>(got - done), in + done);
+      if (put < 0 && errno != EINTR) return sys::ErrnoStatus("pwrite", "copy");
+      if (put > 0) done += put;
+    }
+    in += got;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -112,14 +128,16 @@ absl::Status CopyAttributes(int from_fd, const struct stat& from, int to_fd) {
 absl::Status CopyContent(int from_fd, int to_fd, off_t size_bytes) {
   if (size_bytes == 0) return absl::OkStatus();
   if (::ioctl(to_fd, FICLONE, from_fd) == 0) return absl::OkStatus();
-  for (off_t done = 0; done < size_bytes;) {
-    const ssize_t copied = ::copy_file_range(from_fd, nullptr, to_fd, nullptr, size_bytes - done, 0);
-    if (copied < 0 && errno == EINTR) continue;
-    if (copied < 0 && done == 0 && errno != ENOSPC && errno != EIO) return CopyByHand(from_fd, to_fd);
-    if (copied < 0) return sys::ErrnoStatus("copy_file_range", "copy");
-    if (copied == 0) break;  // it shrank meanwhile
-    done += copied;
+  for (off_t at = 0; at < size_bytes;) {
+    off_t data = ::lseek(from_fd, at, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;  // a hole up to the end
+    if (data < 0) data = at;
+    off_t hole = ::lseek(from_fd, data, SEEK_HOLE);
+    if (hole < 0) hole = size_bytes;
+    GANTRY_RETURN_IF_ERROR(CopyRange(from_fd, to_fd, data, hole));
+    at = hole;
   }
+  if (::ftruncate(to_fd, size_bytes) != 0) return sys::ErrnoStatus("ftruncate", "copy");
   return absl::OkStatus();
 }
 

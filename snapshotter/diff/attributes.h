@@ -35,7 +35,7 @@ absl::Status ClearXattrs(int fd);
 absl::Status CopyAttributes(int from_fd, const struct stat& from, int to_fd);
 
 // Copies the content of a regular file: shares its blocks where the file system can (FICLONE), else
-// copy_file_range(2), else by hand. `size_bytes` is what fstat says.
+// copy_file_range(2), else by hand. Holes stay holes. `size_bytes` is what fstat says; `to_fd` is a new file.
 absl::Status CopyContent(int from_fd, int to_fd, off_t size_bytes);
 
 }  // namespace gantry::diff
