@@ -1,0 +1,94 @@
+#include "shim/bootstrap/cleanup.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "api/proto/containerd/runtime/task/v3/shim.pb.h"
+#include "runtime/cgroup/cgroup.h"
+#include "runtime/cgroup/host.h"
+#include "runtime/oci/spec.h"
+#include "runtime/sys/clock.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/pidfd.h"
+#include "runtime/sys/status.h"
+#include "shim/bootstrap/socket.h"
+#include "shim/builder/saved_state.h"
+#include "shim/publish/task_events.h"
+#include "shim/task/exit_record.h"
+
+namespace gantry::shim {
+namespace {
+
+constexpr uint32_t kKilled = 128 + SIGKILL;
+constexpr absl::Duration kPatience = absl::Seconds(5);
+
+// The directories that the specification asks for: a builder that was killed left no state behind. Who lives in
+// them is not known to be ours.
+absl::StatusOr<std::vector<cgroup::Directory>> DirectoriesOfSpec(const Options& options) {
+  const std::string path = options.bundle + "/config.json";
+  GANTRY_ASSIGN_OR_RETURN(const std::string text, sys::ReadFileAt(AT_FDCWD, path, oci::kMaxSpecBytes));
+  GANTRY_ASSIGN_OR_RETURN(const oci::Spec spec, oci::ParseSpec(text, path));
+  GANTRY_ASSIGN_OR_RETURN(const cgroup::Host host, cgroup::ProbeHost());
+  cgroup::Placement placement;
+  placement.id = options.id;
+  if (spec.linux.has_value()) placement.cgroups_path = spec.linux->cgroups_path;
+  GANTRY_ASSIGN_OR_RETURN(cgroup::Plan plan, cgroup::PlanCreate(host, placement, nullptr));
+  return std::move(plan.directories);
+}
+
+// Kills by descriptor, and only the process that the state names.
+absl::Status KillInit(const SavedState& state) {
+  if (state.pid <= 0) return absl::OkStatus();
+  const absl::StatusOr<sys::PidFd> pidfd = sys::PidFd::Open(state.pid);
+  if (!pidfd.ok()) return absl::OkStatus();
+  const absl::StatusOr<uint64_t> start_time = sys::ProcessStartTime(state.pid);
+  if (!start_time.ok() || *start_time != state.start_time) return absl::OkStatus();
+  const absl::Status killed = pidfd->Signal(SIGKILL);
+  if (!killed.ok() && !absl::IsNotFound(killed)) return killed;
+  pidfd->WaitExited(kPatience);
+  return absl::OkStatus();
+}
+
+absl::Status KillContainer(const SavedState& state) {
+  const cgroup::Cgroup cgroup(state.cgroup);
+  // A frozen process cannot die.
+  cgroup.Thaw().IgnoreError();
+  GANTRY_RETURN_IF_ERROR(KillInit(state));
+  GANTRY_RETURN_IF_ERROR(cgroup.KillAll(SIGKILL));
+  return cgroup.Delete(kPatience);
+}
+
+std::string SocketOf(const Options& options) {
+  const absl::StatusOr<std::string> address = sys::ReadFileAt(AT_FDCWD, options.bundle + "/address", 4096);
+  if (address.ok()) return std::string(absl::StripPrefix(*address, "unix://"));
+  return SocketPath(kDefaultSocketDirectory, options.grpc_address, options.namespace_name, options.id);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> CleanUp(const Options& options) {
+  ExitRecord exit{0, kKilled, sys::WallNow()};
+  if (const absl::StatusOr<SavedState> state = ReadSavedState(options.bundle); state.ok()) {
+    exit.pid = state->pid;
+    GANTRY_RETURN_IF_ERROR(KillContainer(*state));
+  } else if (auto directories = DirectoriesOfSpec(options); directories.ok()) {
+    cgroup::Cgroup(*std::move(directories)).Delete(absl::ZeroDuration()).IgnoreError();
+  }
+  if (const absl::StatusOr<ExitRecord> recorded = ReadExitRecord(options.bundle); recorded.ok()) {
+    exit = *recorded;
+  }
+  unlink(SocketOf(options).c_str());
+  containerd::task::v3::DeleteResponse response;
+  response.set_pid(static_cast<uint32_t>(exit.pid));
+  response.set_exit_status(exit.status);
+  SetTimestamp(exit.exited_at, response.mutable_exited_at());
+  return response.SerializeAsString();
+}
+
+}  // namespace gantry::shim

@@ -1,0 +1,207 @@
+#include "shim/builder/jobs.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "runtime/oci/spec.h"
+#include "runtime/oci/state.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/socket.h"
+#include "runtime/sys/status.h"
+#include "shim/builder/fork.h"
+#include "shim/builder/saved_state.h"
+
+namespace gantry::shim {
+namespace {
+
+constexpr size_t kMaxMessageBytes = 64 << 10;
+
+absl::StatusOr<oci::Spec> ReadSpec(const std::string& bundle) {
+  const std::string path = bundle + "/config.json";
+  GANTRY_ASSIGN_OR_RETURN(const std::string text, sys::ReadFileAt(AT_FDCWD, path, oci::kMaxSpecBytes));
+  GANTRY_ASSIGN_OR_RETURN(oci::Spec spec, oci::ParseSpec(text, path));
+  return spec;
+}
+
+bool HasPrivatePidNamespace(const oci::Spec& spec) {
+  if (!spec.linux.has_value()) return false;
+  for (const oci::Namespace& ns : spec.linux->namespaces) {
+    if (ns.type == oci::NamespaceType::kPid) return ns.path.empty();
+  }
+  return false;
+}
+
+// Runs in the builder. `created` gets everything but the container, which stays with the caller for sending.
+absl::StatusOr<container::Container> CreateHere(const CreateJob& job, Created* created) {
+  GANTRY_ASSIGN_OR_RETURN(oci::Spec spec, ReadSpec(job.bundle));
+  if (!spec.process.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat(job.bundle, "/config.json: process is missing"));
+  }
+  spec.process->terminal = job.terminal;
+  GANTRY_RETURN_IF_ERROR(oci::Validate(spec));
+  if (!job.rootfs.empty()) {
+    const std::string root = job.bundle + "/rootfs";
+    if (mkdir(root.c_str(), 0711) != 0 && errno != EEXIST) return sys::ErrnoStatus("mkdir", root);
+  }
+  created->private_pid_namespace = HasPrivatePidNamespace(spec);
+  created->has_poststart = !spec.hooks.poststart.empty();
+  created->has_poststop = !spec.hooks.poststop.empty();
+  container::CreateOptions options;
+  options.id = job.id;
+  options.bundle = job.bundle;
+  options.spec = &spec;
+  options.rootfs_mounts = job.rootfs;
+  options.stdio = job.stdio;
+  options.clone_parent = true;
+  options.systemd_cgroup = job.systemd_cgroup;
+  options.no_pivot = job.no_pivot;
+  options.no_new_keyring = job.no_new_keyring;
+  GANTRY_ASSIGN_OR_RETURN(container::Container container, container::Create(options));
+  const SavedState state{container.pid, container.start_time, container.cgroup.directories()};
+  if (absl::Status saved = WriteSavedState(job.bundle, state); !saved.ok()) {
+    container.warnings.push_back(std::string(saved.message()));
+  }
+  return container;
+}
+
+void Undo(const container::Container& container) {
+  container::DeleteOptions options;
+  options.pid = container.pid;
+  options.pidfd = container.pidfd.fd();
+  options.kill = true;
+  options.cgroup = container.cgroup;
+  container::Delete(options).IgnoreError();
+}
+
+std::string FormatFacts(const Created& created) {
+  return absl::StrCat(created.private_pid_namespace ? "1" : "0", created.has_poststart ? "1" : "0",
+                      created.has_poststop ? "1" : "0");
+}
+
+absl::Status ParseFacts(absl::string_view text, Created* created) {
+  if (text.size() != 3) return absl::InternalError("the builder ended before it had a result");
+  created->private_pid_namespace = text[0] == '1';
+  created->has_poststart = text[1] == '1';
+  created->has_poststop = text[2] == '1';
+  return absl::OkStatus();
+}
+
+// A Status over the socket: "<code> <message>".
+void SendStatus(int socket, const absl::Status& status) {
+  sys::SendWithFds(socket, absl::StrCat(static_cast<int>(status.code()), " ", status.message()), {})
+      .IgnoreError();
+}
+
+std::vector<int> FdsOf(const container::Stdio& stdio) {
+  std::vector<int> fds;
+  for (int fd : {stdio.in, stdio.out, stdio.err}) {
+    if (fd >= 0) fds.push_back(fd);
+  }
+  return fds;
+}
+
+absl::Status RunHooksHere(const HooksJob& job) {
+  GANTRY_ASSIGN_OR_RETURN(const oci::Spec spec, ReadSpec(job.bundle));
+  const bool started = job.kind == HookKind::kPoststart;
+  oci::State state;
+  state.id = job.id;
+  state.bundle = job.bundle;
+  state.pid = started ? job.pid : 0;
+  state.status = started ? oci::Status::kRunning : oci::Status::kStopped;
+  state.annotations = spec.annotations;
+  return container::RunHooks(started ? spec.hooks.poststart : spec.hooks.poststop,
+                             started ? "poststart" : "poststop", state);
+}
+
+}  // namespace
+
+absl::StatusOr<sys::UniqueFd> StartCreate(const CreateJob& job) {
+  return RunForked(FdsOf(job.stdio), [&job](int socket) {
+    Created created;
+    const absl::StatusOr<container::Container> container = CreateHere(job, &created);
+    absl::Status sent = sys::SendWithFds(socket, FormatFacts(created), {});
+    if (sent.ok()) sent = container::SendContainer(socket, container);
+    // Nobody will ever own it: the shim is gone.
+    if (!sent.ok() && container.ok()) Undo(*container);
+  });
+}
+
+absl::StatusOr<Created> FinishCreate(int socket) {
+  Created created;
+  GANTRY_ASSIGN_OR_RETURN(const sys::ReceivedMessage facts, sys::ReceiveWithFds(socket, kMaxMessageBytes));
+  GANTRY_RETURN_IF_ERROR(ParseFacts(facts.data, &created));
+  GANTRY_ASSIGN_OR_RETURN(created.container, container::ReceiveContainer(socket));
+  return created;
+}
+
+absl::StatusOr<sys::UniqueFd> StartExec(const ExecJob& job) {
+  std::vector<int> keep = FdsOf(job.stdio);
+  keep.push_back(job.init_pidfd);
+  return RunForked(keep, [&job](int socket) {
+    const absl::StatusOr<container::ExecProcess> process =
+        [&job]() -> absl::StatusOr<container::ExecProcess> {
+      GANTRY_ASSIGN_OR_RETURN(oci::Process process, oci::ParseProcess(job.process_json));
+      process.terminal = job.terminal;
+      GANTRY_RETURN_IF_ERROR(oci::ValidateProcess(process));
+      GANTRY_ASSIGN_OR_RETURN(const oci::Spec spec, ReadSpec(job.bundle));
+      container::ExecOptions options;
+      options.process = &process;
+      options.spec = &spec;
+      options.init_pidfd = job.init_pidfd;
+      options.init_pid = job.init_pid;
+      options.cgroup = job.cgroup;
+      options.stdio = job.stdio;
+      options.clone_parent = true;
+      return container::Exec(options);
+    }();
+    const absl::Status sent = container::SendExecProcess(socket, process);
+    if (!sent.ok() && process.ok()) process->pidfd.Signal(SIGKILL).IgnoreError();
+  });
+}
+
+absl::StatusOr<container::ExecProcess> FinishExec(int socket) {
+  return container::ReceiveExecProcess(socket);
+}
+
+absl::StatusOr<sys::UniqueFd> StartHooks(const HooksJob& job) {
+  return RunForked({}, [&job](int socket) { SendStatus(socket, RunHooksHere(job)); });
+}
+
+absl::StatusOr<sys::UniqueFd> StartUpdate(const std::string& resources_json, const cgroup::Cgroup& cgroup) {
+  return RunForked({}, [&](int socket) {
+    const absl::StatusOr<oci::Resources> resources = oci::ParseResources(resources_json);
+    if (!resources.ok()) return SendStatus(socket, resources.status());
+    if (absl::Status valid = oci::ValidateResources(*resources); !valid.ok())
+      return SendStatus(socket, valid);
+    SendStatus(socket, cgroup.Update(*resources));
+  });
+}
+
+absl::Status CloseElsewhere(sys::UniqueFd fd) {
+  const int number = fd.get();
+  absl::StatusOr<sys::UniqueFd> socket = RunForked({number}, [](int parent) {
+    // Until the parent's end goes, at its return: then the child has the last reference, and ends with it.
+    sys::ReceiveWithFds(parent, 1).IgnoreError();
+  });
+  fd.reset();
+  return socket.status();
+}
+
+absl::Status FinishJob(int socket) {
+  GANTRY_ASSIGN_OR_RETURN(const sys::ReceivedMessage message, sys::ReceiveWithFds(socket, kMaxMessageBytes));
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(message.data, absl::MaxSplits(' ', 1));
+  int code = 0;
+  if (!absl::SimpleAtoi(parts.first, &code)) {
+    return absl::InternalError("the helper ended before it had a result");
+  }
+  return absl::Status(static_cast<absl::StatusCode>(code), parts.second);
+}
+
+}  // namespace gantry::shim

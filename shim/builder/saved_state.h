@@ -1,0 +1,39 @@
+// What the bundle tells about its container when the shim cannot: the file `gantry-state`, for `delete`.
+//
+//   pid <pid> <start time>
+//   <one line per cgroup directory, as cgroup::FormatDirectories>
+//
+// It is written by the builder before the shim hears of the container, so there is no container without it.
+#ifndef GANTRY_SHIM_BUILDER_SAVED_STATE_H_
+#define GANTRY_SHIM_BUILDER_SAVED_STATE_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "runtime/cgroup/plan.h"
+
+namespace gantry::shim {
+
+struct SavedState {
+  pid_t pid = 0;
+  uint64_t start_time = 0;  // sys::ProcessStartTime: tells whether `pid` still is that process
+  std::vector<cgroup::Directory> cgroup;
+};
+
+std::string FormatSavedState(const SavedState& state);
+absl::StatusOr<SavedState> ParseSavedState(absl::string_view text);
+
+// Writes it, and `init.pid` beside it as containerd's shim does.
+absl::Status WriteSavedState(const std::string& bundle, const SavedState& state);
+// NOT_FOUND when the bundle has none.
+absl::StatusOr<SavedState> ReadSavedState(const std::string& bundle);
+
+}  // namespace gantry::shim
+
+#endif  // GANTRY_SHIM_BUILDER_SAVED_STATE_H_

@@ -1,0 +1,137 @@
+#include "shim/service/shim.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/sys/log.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::shim {
+namespace {
+
+constexpr absl::Duration kUnusedPatience = absl::Seconds(30);
+constexpr absl::Duration kDeletedPatience = absl::Seconds(10);
+constexpr absl::Duration kAnswerGrace = absl::Seconds(1);
+constexpr absl::Duration kEndGrace = absl::Seconds(10);
+
+}  // namespace
+
+Shim::Shim(ShimOptions options, std::unique_ptr<sys::EventLoop> loop)
+    : options_(std::move(options)),
+      loop_(std::move(loop)),
+      publisher_(loop_.get(), options_.ttrpc_address, options_.namespace_name),
+      events_(&publisher_),
+      server_(loop_.get()) {}
+
+absl::StatusOr<std::unique_ptr<Shim>> Shim::Create(ShimOptions options, sys::UniqueFd listening) {
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<sys::EventLoop> loop, sys::EventLoop::Create());
+  std::unique_ptr<Shim> shim(new Shim(std::move(options), std::move(loop)));
+  GANTRY_RETURN_IF_ERROR(shim->Prepare(std::move(listening)));
+  return shim;
+}
+
+absl::Status Shim::Prepare(sys::UniqueFd listening) {
+  // The peer of a socket or the reader of a log may go at any time.
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
+  signal(SIGINT, SIG_IGN);
+  GANTRY_ASSIGN_OR_RETURN(reaper_, Reaper::Create(loop_.get(), [this] {
+                            if (!service_->running()) End();
+                          }));
+  graveyard_ = std::make_unique<Graveyard>(loop_.get(), reaper_.get());
+  context_ = {loop_.get(), reaper_.get(),           graveyard_.get(),
+              &events_,    options_.namespace_name, [this] { EndIfAbandoned(); }};
+  service_ = std::make_unique<TaskService>(
+      &context_, TaskService::Hooks{.on_created =
+                                        [this] {
+                                          if (unused_timer_ != 0)
+                                            loop_->Cancel(std::exchange(unused_timer_, 0));
+                                        },
+                                    .on_empty = [this] { EndUnlessUsed(kDeletedPatience); },
+                                    .on_shutdown = [this] { End(); }});
+  service_->RegisterWith(&server_);
+  publisher_.OnIdle([this] { FinishIfDone(); });
+  graveyard_->OnEmpty([this] { FinishIfDone(); });
+  GANTRY_RETURN_IF_ERROR(
+      server_.Serve(std::move(listening), [this](const ucred& peer) { return CheckPeer(peer); }));
+  if (absl::Status watched = WatchBundle(); !watched.ok()) {
+    log::Warn("the bundle cannot be watched", {{"error", std::string(watched.message())}});
+  }
+  EndUnlessUsed(kUnusedPatience);
+  return absl::OkStatus();
+}
+
+absl::Status Shim::CheckPeer(const ucred& peer) {
+  if (peer.uid != geteuid()) {
+    return absl::PermissionDeniedError(absl::StrCat("uid ", peer.uid, " may not talk to this shim"));
+  }
+  // Whoever connects is a daemon: perhaps one that has just come back.
+  loop_->RunAfter(absl::ZeroDuration(), [this] { publisher_.Wake(); });
+  return absl::OkStatus();
+}
+
+absl::Status Shim::WatchBundle() {
+  inotify_.reset(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (!inotify_) return sys::ErrnoStatus("inotify_init1", "");
+  if (inotify_add_watch(inotify_.get(), options_.bundle.c_str(), IN_DELETE_SELF | IN_ONLYDIR) < 0) {
+    return sys::ErrnoStatus("inotify_add_watch", options_.bundle);
+  }
+  return loop_->Add(inotify_.get(), EPOLLIN, [this](uint32_t) { OnBundleEvent(); });
+}
+
+void Shim::OnBundleEvent() {
+  char events[4096];
+  while (read(inotify_.get(), events, sizeof(events)) > 0) {
+  }
+  if (access(options_.bundle.c_str(), F_OK) == 0) return;
+  loop_->Remove(inotify_.get());
+  bundle_gone_ = true;
+  EndIfAbandoned();
+}
+
+void Shim::EndIfAbandoned() {
+  if (!bundle_gone_ || ending_ || service_->running()) return;
+  service_->Abandon();
+  End();
+}
+
+void Shim::EndUnlessUsed(absl::Duration patience) {
+  if (ending_) return;
+  if (bundle_gone_) return End();
+  if (unused_timer_ != 0) loop_->Cancel(unused_timer_);
+  unused_timer_ = loop_->RunAfter(patience, [this, patience] {
+    unused_timer_ = 0;
+    if (!service_->empty()) return;
+    if (server_.connections() == 0) return End();
+    EndUnlessUsed(patience);
+  });
+}
+
+void Shim::End() {
+  if (ending_) return;
+  ending_ = true;
+  // First of all, and before the listener closes: whoever makes the next shim of this name must not find ours,
+  // nor lose its own to us.
+  if (!options_.socket_path.empty()) unlink(options_.socket_path.c_str());
+  server_.Shutdown(kAnswerGrace, [this] {
+    server_down_ = true;
+    FinishIfDone();
+  });
+  loop_->RunAfter(kEndGrace, [this] { loop_->Stop(); });
+}
+
+void Shim::FinishIfDone() {
+  if (ending_ && server_down_ && publisher_.idle() && graveyard_->empty()) loop_->Stop();
+}
+
+absl::Status Shim::Run() {
+  malloc_trim(0);
+  return loop_->Run();
+}
+
+}  // namespace gantry::shim

@@ -1,0 +1,68 @@
+// Reaps every child of the shim.
+//
+// Those that are watched (init, execs, loggers) by their pidfd: it is in the event loop, and waitid(P_PIDFD)
+// takes the status. All others (builders, and orphans that the kernel gives to a subreaper) when SIGCHLD tells
+// of them: nobody asks for their status.
+//
+// Blocks SIGCHLD and SIGTERM for the process and reads them from a signalfd. Belongs to the loop's thread.
+#ifndef GANTRY_SHIM_TASK_REAPER_H_
+#define GANTRY_SHIM_TASK_REAPER_H_
+
+#include <sys/types.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "runtime/sys/event_loop.h"
+#include "runtime/sys/pidfd.h"
+#include "runtime/sys/unique_fd.h"
+
+namespace gantry::shim {
+
+class Reaper {
+ public:
+  using OnExit = absl::AnyInvocable<void(sys::ExitStatus)>;
+
+  // `on_terminate` is called for SIGTERM.
+  static absl::StatusOr<std::unique_ptr<Reaper>> Create(sys::EventLoop* loop,
+                                                        absl::AnyInvocable<void()> on_terminate);
+  ~Reaper();
+  Reaper(const Reaper&) = delete;
+  Reaper& operator=(const Reaper&) = delete;
+
+  // Calls `on_exit` once, after the child has ended and was reaped; never from inside. Borrows `pidfd` until
+  // then (or until Forget). A child that was reaped as unknown before is reported with the status 255.
+  absl::Status Watch(pid_t pid, const sys::PidFd& pidfd, OnExit on_exit);
+  // Watches a child whose status nobody needs, and whose pidfd this keeps.
+  absl::Status WatchOwned(pid_t pid, sys::PidFd pidfd, OnExit on_exit);
+
+  // Takes the exit of a watched child now if it has ended: then `on_exit` has run.
+  void Poll(pid_t pid);
+
+  size_t watched() const { return children_.size(); }
+
+ private:
+  struct Child {
+    const sys::PidFd* pidfd = nullptr;
+    sys::PidFd owned;
+    OnExit on_exit;
+  };
+
+  Reaper(sys::EventLoop* loop, sys::UniqueFd signals, absl::AnyInvocable<void()> on_terminate);
+  absl::Status Add(pid_t pid, std::unique_ptr<Child> child);
+  void OnSignal();
+  void ReapOthers();
+
+  sys::EventLoop* const loop_;
+  sys::UniqueFd signals_;
+  absl::AnyInvocable<void()> on_terminate_;
+  absl::flat_hash_map<pid_t, std::unique_ptr<Child>> children_;
+};
+
+}  // namespace gantry::shim
+
+#endif  // GANTRY_SHIM_TASK_REAPER_H_
