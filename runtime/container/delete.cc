@@ -1,0 +1,59 @@
+#include <fcntl.h>
+
+#include <csignal>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/container/container.h"
+#include "runtime/sys/clock.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::container {
+namespace {
+
+// Whether init still runs; false also when it is a zombie, which only its parent can remove.
+bool Lives(const DeleteOptions& options, const sys::PidFd& pidfd) {
+  return options.pid > 0 && pidfd.valid() && !pidfd.Exited();
+}
+
+absl::Status KillInit(const DeleteOptions& options, const sys::PidFd& pidfd, const sys::Deadline& deadline) {
+  if (!options.kill) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the container runs (pid ", options.pid, "): kill it first, or delete it by force"));
+  }
+  if (absl::Status status = pidfd.Signal(SIGKILL); !status.ok() && sys::ErrnoOf(status) != ESRCH)
+    return status;
+  // A frozen process takes even SIGKILL only when it is thawed (v1).
+  if (auto state = options.cgroup.Freezer(); state.ok() && *state != cgroup::FreezerState::kThawed) {
+    GANTRY_RETURN_IF_ERROR(options.cgroup.Thaw());
+  }
+  if (!pidfd.WaitExited(deadline.Left())) {
+    return absl::DeadlineExceededError(absl::StrCat("pid ", options.pid, " does not end after SIGKILL"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Delete(const DeleteOptions& options) {
+  const sys::Deadline deadline = sys::Deadline::After(options.timeout);
+  sys::PidFd pidfd;
+  if (options.pidfd >= 0) {
+    const int copy = fcntl(options.pidfd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) return sys::ErrnoStatus("fcntl", "F_DUPFD_CLOEXEC");
+    pidfd = sys::PidFd(sys::UniqueFd(copy));
+  } else if (options.pid > 0) {
+    auto opened = sys::PidFd::Open(options.pid);
+    if (opened.ok()) {
+      pidfd = *std::move(opened);
+    } else if (sys::ErrnoOf(opened.status()) != ESRCH) {
+      return opened.status();
+    }
+  }
+  if (Lives(options, pidfd)) GANTRY_RETURN_IF_ERROR(KillInit(options, pidfd, deadline));
+  if (options.cgroup.empty()) return absl::OkStatus();
+  // Without a pid namespace of its own init leaves processes behind.
+  GANTRY_RETURN_IF_ERROR(options.cgroup.KillAll(SIGKILL));
+  return options.cgroup.Delete(deadline.Left());
+}
+
+}  // namespace gantry::container
