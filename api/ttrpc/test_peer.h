@@ -14,10 +14,10 @@
 #include <utility>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "api/ttrpc/envelope.h"
 #include "api/ttrpc/frame.h"
+#include "runtime/sys/clock.h"
 #include "runtime/sys/event_loop.h"
 #include "runtime/sys/unique_fd.h"
 
@@ -37,9 +37,9 @@ inline std::pair<sys::UniqueFd, sys::UniqueFd> MakePair() {
 
 // Turns the loop until `done`, at most five seconds; false if it never was.
 inline bool TurnUntil(sys::EventLoop& loop, const std::function<bool()>& done) {
-  const absl::Time end = absl::Now() + absl::Seconds(5);
+  const auto deadline = sys::Deadline::After(absl::Seconds(5));
   while (!done()) {
-    if (absl::Now() > end) return false;
+    if (deadline.Passed()) return false;
     EXPECT_TRUE(loop.RunOnce(absl::Milliseconds(1)).ok());
   }
   return true;

@@ -57,7 +57,7 @@ class OomWatch {
   sys::UniqueFd fd_;
   sys::UniqueFd control_;  // v1: memory.oom_control, which must stay open
   std::string counter_;    // the file with the oom_kill line
-  uint64_t seen_ = 0;
+  uint64_t reported_ = 0;
   bool v2_ = false;
 };
 
@@ -70,11 +70,11 @@ class Cgroup {
   // holds no process (FAILED_PRECONDITION otherwise). After an error everything that was made is gone again.
   static absl::StatusOr<Cgroup> Create(const Plan& plan);
 
-  // As saved with the container's state. One line each: "version controllers mount_point path", see
-  // FormatDirectories.
+  // As saved with the container's state, see FormatDirectories.
   const std::vector<Directory>& directories() const { return directories_; }
   bool empty() const { return directories_.empty(); }
-  // The directory in the hierarchy of `controller` ("memory"; "" for v2); empty if there is none.
+  // The directory in the hierarchy that serves `controller` ("memory"; "" for the v2 one); empty if there is
+  // none.
   std::string PathOf(absl::string_view controller) const;
 
   absl::StatusOr<JoinFds> OpenForJoin() const;

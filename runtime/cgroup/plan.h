@@ -11,6 +11,7 @@
 #define GANTRY_RUNTIME_CGROUP_PLAN_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,31 +25,37 @@ namespace gantry::cgroup {
 // One directory of the container, in one hierarchy. Missing parents are made too.
 struct Directory {
   int version = 1;
-  std::string controllers;  // "cpu,cpuacct", "name=systemd"; empty for v2
+  // What the hierarchy serves: "cpu,cpuacct", "name=systemd"; on v2 what the root of the hierarchy offers
+  // ("cpu,io,memory", may be empty).
+  std::string controllers;
   std::string mount_point;  // "/sys/fs/cgroup/cpu,cpuacct"
   std::string path;         // absolute: mount_point + the container's path; never outside of mount_point
-  // v1 cpuset: each new directory gets its parent's CPUs and nodes first, without them it takes no process.
-  bool init_cpuset = false;
-  // v2: what cgroup.subtree_control of all parents must list ("cpu", "memory"), where the root has it.
+  // v2: what cgroup.subtree_control of all parents must list. Subset of `controllers`.
   std::vector<std::string> enable;
 
+  // Whether it serves `controller`.
+  bool Has(absl::string_view controller) const;
   friend bool operator==(const Directory&, const Directory&) = default;
 };
 
-// One write(2) of `value` to `file` of directories[directory].
+// One write(2) of `value` to `file` of directories[directory]. Writes run in order; one that the kernel
+// refuses with EINVAL is tried again after the others of its directory, because some pairs of files
+// (memory.limit_in_bytes and memory.memsw.limit_in_bytes, the quota and the period of a CPU limit) must change in
+// an order that depends on their old values.
 struct FileWrite {
   size_t directory = 0;
   std::string file;     // "memory.limit_in_bytes"
   std::string value;    // "67108864"
   std::string setting;  // whence: "linux.resources.memory.limit"
+  // Where `file` does not exist: another one, for kernels that call it differently. May be empty.
+  std::string other_file;
+  std::string other_value;
 
   friend bool operator==(const FileWrite&, const FileWrite&) = default;
 };
 
-// A device rule after the defaults were added, in the order in which they apply.
 struct DeviceRule {
-  bool allow = false;
-  char type = 'a';     // 'a', 'b', 'c'
+  char type = 'c';     // 'b' or 'c'
   int64_t major = -1;  // -1: any
   int64_t minor = -1;
   std::string access;  // of "rwm", never empty
@@ -56,12 +63,21 @@ struct DeviceRule {
   friend bool operator==(const DeviceRule&, const DeviceRule&) = default;
 };
 
+// Which devices may be opened and made: all but the exceptions, or none but the exceptions. An access for
+// reading and writing is allowed by one rule that allows both, not by two; it is denied by a rule against either.
+struct DevicePolicy {
+  bool default_allow = false;
+  std::vector<DeviceRule> exceptions;
+
+  friend bool operator==(const DevicePolicy&, const DevicePolicy&) = default;
+};
+
 struct Plan {
   std::vector<Directory> directories;  // v1 ones first; the v2 one (at most one) last
   std::vector<FileWrite> writes;       // in this order
-  // v2 only: the rules that an eBPF program on directories.back() enforces. Empty: no program. On v1 they
-  // are among the writes.
-  std::vector<DeviceRule> device_program;
+  // On hosts without the v1 controller: enforced by an eBPF program on the v2 directory. On v1 the policy is among
+  // the writes.
+  std::optional<DevicePolicy> device_program;
 };
 
 // Where a container's cgroup is to be.
@@ -76,16 +92,16 @@ absl::StatusOr<Plan> PlanCreate(const Host& host, const Placement& placement,
                                 const oci::Resources* resources);
 
 // The writes that change an existing container (its directories, from Create) to `resources`; what that
-// leaves out stays. `current` answers for the present value of a v1 file where the order of writes depends on
-// it (memory against memory+swap); it may answer an empty string for "unknown". Device rules are not changed
-// unless resources.devices is not empty.
-using CurrentValue = std::string (*)(const Directory& directory, absl::string_view file);
-absl::StatusOr<Plan> PlanUpdate(const std::vector<Directory>& directories, const oci::Resources& resources,
-                                CurrentValue current);
+// leaves out stays. Device rules are not among them: see PlanDevices and Cgroup::Update.
+absl::StatusOr<Plan> PlanUpdate(const std::vector<Directory>& directories, const oci::Resources& resources);
 
-// The rules that hold in a container: deny all, then those of the specification, then the devices that
-// every container has (config-linux.md, "Default Devices", and mknod of anything).
-std::vector<DeviceRule> EffectiveDeviceRules(const std::vector<oci::DeviceRule>& rules);
+// The rules that hold in a container: none but what the specification allows, and always the devices that every
+// container has (config-linux.md, "Default Devices") and mknod of anything. INVALID_ARGUMENT for a rule that
+// would cut a hole into an earlier, broader one: no kernel can express that.
+absl::StatusOr<DevicePolicy> PlanDevices(const std::vector<oci::DeviceRule>& rules);
+
+// The lines for devices.deny and devices.allow of v1 that establish `policy` in directory `index`.
+std::vector<FileWrite> DeviceWrites(const DevicePolicy& policy, size_t index);
 
 // cpu.shares (2 to 262144) as cpu.weight (1 to 10000), by the curve that maps 2, 1024 and 262144 to 1, 100
 // and 10000, as the kernel's own defaults are 1024 and 100.

@@ -1,7 +1,6 @@
 #include "runtime/sys/event_loop.h"
 
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/sys/clock.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::sys {
@@ -18,12 +18,6 @@ namespace {
 
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 constexpr int kEventsPerTurn = 32;  // more wait in the kernel for the next turn
-
-int64_t MonotonicNanos() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 int64_t DeadlineNanos(absl::Duration delay) {
   const int64_t now = MonotonicNanos();

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,7 +31,13 @@ struct Child {
   int first_unused = 3;  // above the last target
   const char* step = "";
   int error = 0;
+  char* stack = nullptr;  // its top; an orphan's own begins kMakerStack below
+  pid_t pid = -1;
+  int pidfd = -1;
 };
+
+constexpr size_t kStack = 48 * 1024;
+constexpr size_t kMakerStack = 8 * 1024;
 
 std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   std::vector<char*> pointers;
@@ -93,6 +100,33 @@ bool SetUp(Child* child) {
 
 int RunChildOnStack(void* child) { RunChild(static_cast<Child*>(child)); }
 
+bool Clone(Child* child, char* stack_top) {
+  child->pid =
+      clone(RunChildOnStack, stack_top, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, child, &child->pidfd);
+  return child->pid >= 0 || Fail(child, "clone");
+}
+
+// The process between us and an orphan. It shares our descriptors, so that the orphan's pidfd is ours.
+int MakeOrphan(void* argument) {
+  Child* child = static_cast<Child*>(argument);
+  Clone(child, child->stack - kMakerStack);
+  _exit(0);
+}
+
+// Leaves the child's pid and pidfd in `child`, or the error.
+void Start(Child* child) {
+  if (!child->options->orphan) {
+    Clone(child, child->stack);
+    return;
+  }
+  const pid_t maker = clone(MakeOrphan, child->stack, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, child);
+  if (maker < 0) {
+    Fail(child, "clone");
+    return;
+  }
+  while (waitpid(maker, nullptr, 0) < 0 && errno == EINTR) continue;
+}
+
 }  // namespace
 
 absl::StatusOr<Spawned> Spawn(const SpawnOptions& options) {
@@ -122,14 +156,13 @@ absl::StatusOr<Spawned> Spawn(const SpawnOptions& options) {
   pthread_sigmask(SIG_SETMASK, &all, &old);
   const absl::Cleanup restore = [&old] { pthread_sigmask(SIG_SETMASK, &old, nullptr); };
   // The child runs on a stack of its own in our memory, while we are suspended (CLONE_VFORK).
-  alignas(64) static thread_local char stack[32 * 1024];
-  int pidfd = -1;
-  const pid_t pid = clone(RunChildOnStack, stack + sizeof stack,
-                          CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &child, &pidfd);
-  if (pid < 0) return ErrnoStatus("clone", options.path);
-  Spawned spawned{pid, PidFd(UniqueFd(pidfd))};
+  alignas(64) static thread_local char stack[kStack];
+  child.stack = stack + sizeof stack;
+  Start(&child);
+  Spawned spawned{child.pid, PidFd(UniqueFd(child.pidfd))};
   if (child.error != 0) {
-    spawned.pidfd.Reap(PidFd::Block::kWait).status().IgnoreError();
+    if (spawned.pidfd.valid() && !options.orphan)
+      spawned.pidfd.Reap(PidFd::Block::kWait).status().IgnoreError();
     const bool names_cwd = absl::string_view(child.step) == "chdir";
     return ErrnoStatus(child.step, names_cwd ? options.cwd : options.path, child.error);
   }

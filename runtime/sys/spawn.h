@@ -34,6 +34,10 @@ struct SpawnOptions {
   };
   Session session = Session::kInherit;
 
+  // The child's parent is init (or the nearest subreaper), not us: for a process that outlives us and that we
+  // shall not reap. Costs a second clone3 of a process that shares our memory, and no copy of anything.
+  bool orphan = false;
+
   // The namespaces of another process to be entered first, as for setns(2) on a pidfd; -1: none. Not with
   // CLONE_NEWPID: that takes a second process.
   int setns_pidfd = -1;

@@ -70,6 +70,28 @@ TEST(Spawn, NewSessionAndDirectory) {
             "/tmp\nleader\n");
 }
 
+TEST(Spawn, AnOrphanIsNoChildOfOursButItsPidFdIs) {
+  int fds[2];
+  ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
+  UniqueFd reader(fds[0]), writer(fds[1]);
+  SpawnOptions options;
+  options.path = "/bin/sh";
+  options.argv = {"sh", "-c", "read -r line < /proc/$$/stat; echo \"$line\""};
+  options.fds = {{writer.get(), 1}};
+  options.orphan = true;
+  auto child = Spawn(options);
+  ASSERT_TRUE(child.ok()) << child.status();
+  writer.reset();
+  const std::string output = *ReadAll(reader.get(), 4096);
+  const std::string own = std::to_string(child->pid) + " (sh) R ";
+  EXPECT_EQ(output.substr(0, own.size()), own);
+  EXPECT_NE(output.substr(own.size(), output.find(' ', own.size()) - own.size()), std::to_string(getpid()));
+  EXPECT_TRUE(child->pidfd.WaitExited(absl::Seconds(10)));
+  EXPECT_FALSE(child->pidfd.Reap(PidFd::Block::kNoWait).ok());  // init's to reap
+  options.path = "/no/such/program";
+  EXPECT_EQ(ErrnoOf(Spawn(options).status()), ENOENT);
+}
+
 TEST(Spawn, ABadDirectoryNamesIt) {
   SpawnOptions options;
   options.path = "/bin/true";

@@ -1,0 +1,178 @@
+// Making a cgroup from its plan.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "runtime/cgroup/cgroup.h"
+#include "runtime/cgroup/device_program.h"
+#include "runtime/cgroup/execute.h"
+#include "runtime/cgroup/files.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::cgroup {
+namespace internal {
+namespace {
+
+constexpr mode_t kMode = 0755;
+
+std::string ParentOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+// mkdir -p; the directories that were not there, top down, are added to `made`.
+absl::Status MakeDirectory(const Directory& directory, std::vector<std::string>* made) {
+  std::vector<std::string> missing = {directory.path};
+  for (;;) {
+    if (mkdir(missing.back().c_str(), kMode) == 0) {
+      made->push_back(missing.back());
+    } else if (errno == ENOENT && missing.back().size() > directory.mount_point.size() + 1) {
+      missing.push_back(ParentOf(missing.back()));
+      continue;
+    } else if (errno != EEXIST) {
+      return sys::ErrnoStatus("mkdir", missing.back());
+    }
+    missing.pop_back();
+    if (missing.empty()) return absl::OkStatus();
+  }
+}
+
+absl::Status MustHoldNobody(const std::string& path) {
+  std::vector<pid_t> pids;
+  GANTRY_RETURN_IF_ERROR(CollectPids(path, &pids));
+  if (pids.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("the cgroup ", path, " is in use, by process ", pids[0],
+                                                    "; give the container another linux.cgroupsPath"));
+}
+
+// A v1 cpuset takes no process before it has CPUs and nodes; a new one has none.
+absl::Status InitCpuset(const std::string& mount_point, const std::string& path) {
+  for (const char* file : {"/cpuset.cpus", "/cpuset.mems"}) {
+    GANTRY_ASSIGN_OR_RETURN(const std::string own, ReadControl(path + file));
+    if (own.find_first_not_of(" \n") != std::string::npos) continue;
+    const std::string parent = ParentOf(path);
+    GANTRY_ASSIGN_OR_RETURN(std::string value, ReadControl(parent + file));
+    if (value.find_first_not_of(" \n") == std::string::npos && parent.size() > mount_point.size()) {
+      GANTRY_RETURN_IF_ERROR(InitCpuset(mount_point, parent));
+      GANTRY_ASSIGN_OR_RETURN(value, ReadControl(parent + file));
+    }
+    GANTRY_RETURN_IF_ERROR(WriteControl(path + file, value));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> Missing(const Directory& directory) {
+  const std::string text = ReadOrEmpty(directory.path + "/cgroup.controllers");
+  const std::vector<absl::string_view> present =
+      absl::StrSplit(text, absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  std::vector<std::string> missing;
+  for (const std::string& name : directory.enable) {
+    if (std::find(present.begin(), present.end(), name) == present.end()) missing.push_back(name);
+  }
+  return missing;
+}
+
+}  // namespace
+
+absl::Status EnableControllers(const Directory& directory) {
+  if (directory.enable.empty()) return absl::OkStatus();
+  const std::vector<std::string> missing = Missing(directory);
+  if (missing.empty()) return absl::OkStatus();
+  const std::string line = "+" + absl::StrJoin(missing, " +");
+  for (size_t end = directory.mount_point.size(); end != std::string::npos && end < directory.path.size();
+       end = directory.path.find('/', end + 1)) {
+    const std::string file = directory.path.substr(0, end) + "/cgroup.subtree_control";
+    if (WriteControl(file, line).ok()) continue;
+    // One that is refused must not take the others with it.
+    for (const std::string& name : missing) {
+      const absl::Status status = WriteControl(file, "+" + name);
+      if (status.ok()) continue;
+      const absl::string_view hint =
+          sys::ErrnoOf(status) == EBUSY ? " (a cgroup that holds processes itself cannot hand controllers on)"
+                                        : "";
+      return sys::Annotate(status, absl::StrCat("enable the cgroup controller \"", name, "\"", hint));
+    }
+  }
+  return absl::OkStatus();
+}
+
+namespace {
+
+// Keeps the last file open: device rules are a dozen writes to one.
+class Writer {
+ public:
+  explicit Writer(const std::vector<Directory>& directories) : directories_(directories) {}
+
+  absl::Status Write(const FileWrite& write) {
+    const std::string& base = directories_[write.directory].path;
+    absl::Status status = WriteTo(absl::StrCat(base, "/", write.file), write.value);
+    if (sys::ErrnoOf(status) == ENOENT && !write.other_file.empty()) {
+      status = WriteTo(absl::StrCat(base, "/", write.other_file), write.other_value);
+    }
+    return sys::Annotate(status, absl::StrCat(write.setting, ": write \"", write.value, "\""));
+  }
+
+ private:
+  absl::Status WriteTo(const std::string& path, const std::string& value) {
+    if (path != path_) {
+      path_.clear();
+      GANTRY_ASSIGN_OR_RETURN(fd_, sys::OpenAt(AT_FDCWD, path, O_WRONLY));
+      path_ = path;
+    }
+    ssize_t n;
+    do {
+      n = write(fd_.get(), value.data(), value.size());
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? sys::ErrnoStatus("write", path) : absl::OkStatus();
+  }
+
+  const std::vector<Directory>& directories_;
+  sys::UniqueFd fd_;
+  std::string path_;
+};
+
+}  // namespace
+
+absl::Status RunWrites(const Plan& plan) {
+  Writer writer(plan.directories);
+  std::vector<const FileWrite*> deferred;
+  for (const FileWrite& write : plan.writes) {
+    const absl::Status status = writer.Write(write);
+    if (status.ok()) continue;
+    if (sys::ErrnoOf(status) != EINVAL) return status;
+    deferred.push_back(&write);
+  }
+  for (const FileWrite* write : deferred) GANTRY_RETURN_IF_ERROR(writer.Write(*write));
+  return absl::OkStatus();
+}
+
+}  // namespace internal
+
+absl::StatusOr<Cgroup> Cgroup::Create(const Plan& plan) {
+  std::vector<std::string> made;
+  const auto build = [&]() -> absl::Status {
+    for (const Directory& directory : plan.directories) {
+      const size_t before = made.size();
+      GANTRY_RETURN_IF_ERROR(internal::MakeDirectory(directory, &made));
+      if (made.size() == before) GANTRY_RETURN_IF_ERROR(internal::MustHoldNobody(directory.path));
+      if (directory.version == 1 && directory.Has("cpuset")) {
+        GANTRY_RETURN_IF_ERROR(sys::Annotate(internal::InitCpuset(directory.mount_point, directory.path),
+                                             "copy the parent's cpuset"));
+      }
+      if (directory.version == 2) GANTRY_RETURN_IF_ERROR(internal::EnableControllers(directory));
+    }
+    GANTRY_RETURN_IF_ERROR(internal::RunWrites(plan));
+    if (!plan.device_program.has_value()) return absl::OkStatus();
+    return AttachDevicePolicy(plan.directories.back().path, *plan.device_program);
+  };
+  if (absl::Status status = build(); !status.ok()) {
+    for (size_t i = made.size(); i-- > 0;) rmdir(made[i].c_str());
+    return status;
+  }
+  return Cgroup(plan.directories);
+}
+
+}  // namespace gantry::cgroup
