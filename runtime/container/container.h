@@ -37,18 +37,14 @@
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/oci/spec.h"
 #include "runtime/oci/state.h"
+#include "runtime/plan/planner.h"
 #include "runtime/sys/pidfd.h"
 #include "runtime/sys/unique_fd.h"
 
 namespace gantry::container {
 
 // One entry of the root file system as containerd gives it (types.Mount).
-struct RootfsMount {
-  std::string type;    // "overlay", "bind", ...
-  std::string source;  // of a bind: an absolute path
-  std::string target;  // below the root; empty: the root itself
-  std::vector<std::string> options;
-};
+using RootfsMount = plan::RootfsMount;
 
 // What init and exec'd processes get as 0, 1 and 2. Borrowed; -1: the caller's own 0, 1 or 2. Ignored with a
 // terminal.

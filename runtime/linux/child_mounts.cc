@@ -1,0 +1,228 @@
+// The child: mounts and the root.
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "runtime/linux/child.h"
+#include "runtime/linux/copy_up.h"
+#include "runtime/linux/in_root.h"
+
+namespace gantry::linux {
+namespace {
+
+void CloseKeepingErrno(int fd) {
+  const int saved = errno;
+  close(fd);
+  errno = saved;
+}
+
+int Configure(int fs, const plan::Param& param) {
+  if (!param.value.has_value()) return fsconfig(fs, FSCONFIG_SET_FLAG, param.key.c_str(), nullptr, 0);
+  return fsconfig(fs, FSCONFIG_SET_STRING, param.key.c_str(), param.value->c_str(), 0);
+}
+
+bool IsNull(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3); }
+
+}  // namespace
+
+bool Child::ApplyAttr(int mount, const plan::MountAttr& attr, const char* subject) {
+  if ((attr.recursive_set | attr.recursive_clear) != 0) {
+    struct mount_attr change = {};
+    change.attr_set = attr.recursive_set;
+    change.attr_clr = attr.recursive_clear;
+    if (mount_setattr(mount, "", AT_EMPTY_PATH | AT_RECURSIVE, &change, sizeof change) != 0) {
+      return Fail("mount_setattr", subject);
+    }
+  }
+  if ((attr.set | attr.clear) != 0) {
+    struct mount_attr change = {};
+    change.attr_set = attr.set;
+    change.attr_clr = attr.clear;
+    if (mount_setattr(mount, "", AT_EMPTY_PATH, &change, sizeof change) != 0)
+      return Fail("mount_setattr", subject);
+  }
+  if (attr.propagation.value != 0) {
+    struct mount_attr change = {};
+    change.propagation = attr.propagation.value;
+    const unsigned flags = AT_EMPTY_PATH | (attr.propagation.recursive ? AT_RECURSIVE : 0);
+    if (mount_setattr(mount, "", flags, &change, sizeof change) != 0) return Fail("mount_setattr", subject);
+  }
+  return true;
+}
+
+bool Child::Attach(int mount, int target, const char* destination) {
+  if (move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
+    return Fail("mount onto", destination);
+  }
+  return true;
+}
+
+bool Child::Do(const plan::SlaveMounts&) {
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return Fail("make / a slave");
+  return true;
+}
+
+bool Child::Do(const plan::AttachRoot& op) {
+  root_ = Slot(op.slot);
+  if (move_mount(root_, "", AT_FDCWD, op.path.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+    return Fail("mount the root onto", op.path.c_str());
+  }
+  return true;
+}
+
+bool Child::Do(const plan::MountRootByPath& op) {
+  if (mount(op.source.c_str(), op.path.c_str(), op.type.c_str(), op.flags, op.data.c_str()) != 0) {
+    return Fail("mount the root onto", op.path.c_str());
+  }
+  root_ = open(op.path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (root_ < 0) return Fail("open", op.path.c_str());
+  Message message;
+  message.kind = MessageKind::kRoot;
+  errno = SendMessage(p_.sync, message, root_);
+  return errno == 0 || Fail("send the root");
+}
+
+bool Child::Do(const plan::MountFilesystem& op) {
+  const char* destination = op.destination.c_str();
+  int target = OpenInRoot(Root(), destination, O_PATH | O_DIRECTORY);
+  const bool existed = target >= 0;
+  if (!existed) target = MakeDirectoryInRoot(Root(), destination, 0755);
+  if (target < 0) return Fail("mount point", destination);
+  const int fs = fsopen(op.type.c_str(), FSOPEN_CLOEXEC);
+  if (fs < 0) {
+    CloseKeepingErrno(target);
+    return Fail("fsopen", op.type.c_str());
+  }
+  bool ok = fsconfig(fs, FSCONFIG_SET_STRING, "source", op.source.c_str(), 0) == 0 ||
+            FailMount("mount source", op.source.c_str(), fs);
+  for (size_t i = 0; ok && i < op.params.size(); i++) {
+    ok = Configure(fs, op.params[i]) == 0 || FailMount("mount option", op.params[i].key.c_str(), fs);
+  }
+  struct stat st;
+  if (ok && existed && op.mode_of_destination && fstat(target, &st) == 0) {
+    char mode[16];
+    snprintf(mode, sizeof mode, "%o", st.st_mode & 07777);
+    ok = fsconfig(fs, FSCONFIG_SET_STRING, "mode", mode, 0) == 0 || FailMount("mount option", "mode", fs);
+  }
+  ok = ok &&
+       (fsconfig(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0 || FailMount("mount", destination, fs));
+  int mount = -1;
+  if (ok) {
+    mount = fsmount(fs, FSMOUNT_CLOEXEC, static_cast<unsigned>(op.attr.set | op.attr.recursive_set));
+    ok = mount >= 0 || FailMount("fsmount", destination, fs);
+  }
+  plan::MountAttr rest;
+  rest.propagation = op.attr.propagation;
+  ok = ok && (rest.empty() || ApplyAttr(mount, rest, destination));
+  if (ok && op.copy_up && existed) {
+    ok = CopyTree(target, mount) == 0 || Fail("tmpcopyup", destination);
+  }
+  ok = ok && Attach(mount, target, destination);
+  close(fs);
+  close(target);
+  if (mount >= 0) close(mount);
+  return ok;
+}
+
+bool Child::Do(const plan::AttachMount& op) {
+  const int mount = Slot(op.slot);
+  const char* destination = op.destination.c_str();
+  struct stat st;
+  if (fstat(mount, &st) != 0) return Fail("stat", op.source.c_str());
+  const int target = S_ISDIR(st.st_mode) ? MakeDirectoryInRoot(Root(), destination, 0755)
+                                         : MakeFileInRoot(Root(), destination);
+  if (target < 0) return Fail("mount point", destination);
+  const bool ok = Attach(mount, target, destination);
+  close(target);
+  close(mount);
+  return ok;
+}
+
+bool Child::Do(const plan::SetMountAttr& op) {
+  const int target = OpenInRoot(Root(), op.destination.c_str(), O_PATH);
+  if (target < 0) return Fail("open", op.destination.c_str());
+  const bool ok = ApplyAttr(target, op.attr, op.destination.c_str());
+  close(target);
+  return ok;
+}
+
+bool Child::Do(const plan::MaskPath& op) {
+  const char* path = op.path.c_str();
+  const int target = OpenInRoot(Root(), path, O_PATH);
+  if (target < 0) return errno == ENOENT || errno == ENOTDIR || Fail("mask", path);
+  struct stat st;
+  if (fstat(target, &st) != 0) return Fail("stat", path);
+  int mount = -1;
+  if (S_ISDIR(st.st_mode)) {
+    if (empty_ < 0) {
+      const int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+      if (fs < 0) return Fail("fsopen", "tmpfs");
+      if (fsconfig(fs, FSCONFIG_SET_STRING, "mode", "755", 0) != 0 ||
+          fsconfig(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+        return FailMount("mount an empty tmpfs onto", path, fs);
+      }
+      empty_ = mount = fsmount(fs, FSMOUNT_CLOEXEC,
+                               MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+      close(fs);
+    } else {
+      mount = open_tree(empty_, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    }
+  } else {
+    if (null_ < 0) {
+      // Still the host's: the root has not been switched. The image's own /dev/null may be anything.
+      null_ = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+      if (null_ < 0 || fstat(null_, &st) != 0) return Fail("open", "/dev/null");
+      if (!IsNull(st)) return FailAs(Failure::kOther, "mask", "the host's /dev/null is not the null device");
+    }
+    mount = open_tree(null_, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+  }
+  if (mount < 0) return Fail("mask", path);
+  const bool ok = Attach(mount, target, path);
+  if (mount != empty_) close(mount);
+  close(target);
+  return ok;
+}
+
+bool Child::Do(const plan::ReadonlyPath& op) {
+  const char* path = op.path.c_str();
+  const int target = OpenInRoot(Root(), path, O_PATH);
+  if (target < 0) return errno == ENOENT || errno == ENOTDIR || Fail("read-only path", path);
+  const int mount = open_tree(target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+  if (mount < 0) return Fail("open_tree", path);
+  plan::MountAttr attr;
+  attr.recursive_set = MOUNT_ATTR_RDONLY;
+  attr.propagation = {MS_PRIVATE, true};
+  const bool ok = ApplyAttr(mount, attr, path) && Attach(mount, target, path);
+  close(mount);
+  close(target);
+  return ok;
+}
+
+bool Child::Do(const plan::SwitchRoot& op) {
+  if (fchdir(Root()) != 0) return Fail("fchdir", "the root");
+  if (op.pivot) {
+    // pivot_root(2), "pivot_root(".", ".")": the old root ends up below the new one and goes without a name.
+    if (syscall(SYS_pivot_root, ".", ".") != 0) return Fail("pivot_root");
+    if (umount2(".", MNT_DETACH) != 0) return Fail("umount", "the old root");
+  } else {
+    if (mount(".", "/", nullptr, MS_MOVE, nullptr) != 0) return Fail("move the root mount onto", "/");
+    if (chroot(".") != 0) return Fail("chroot");
+  }
+  if (chdir("/") != 0) return Fail("chdir", "/");
+  return true;
+}
+
+bool Child::Do(const plan::SetRootAttr& op) {
+  plan::MountAttr attr;
+  if (op.readonly) attr.set = MOUNT_ATTR_RDONLY;
+  attr.propagation = op.propagation;
+  return ApplyAttr(Root(), attr, "the root");
+}
+
+}  // namespace gantry::linux

@@ -1,0 +1,337 @@
+// The sequence, parent on the left, child on the right:
+//
+//   operations before Clone: cgroup, detached mounts, filter, descriptors
+//   clone3 ─────────────────────────────►  (all signals blocked, not dumpable)
+//   fills in the hooks' state
+//   WriteIdMaps, kGo ───────────────────►  AwaitIdMaps
+//                                          cgroup, namespaces, mounts, devices
+//                    ◄── kRoot, kTerminal, kWarning
+//                    ◄── kHooks            HostHooks
+//   runs the hooks of the host, kGo ────►  createContainer hooks, the switch of the root, limits, user
+//                    ◄── kReady            AwaitStart: waits
+//   returns
+//   (the holder) kStart ────────────────►
+//                    ◄── kAccepted         startContainer hooks, filter
+//                    ◄── closed            execve; or kFailed
+//
+// With Clone::helper, clone3 makes a helper first, which enters namespaces and clones the child with
+// CLONE_PARENT: from there on it is the same.
+#include "runtime/linux/execute.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/linux/message.h"
+#include "runtime/linux/prepare.h"
+#include "runtime/sys/failpoint.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/socket.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::linux {
+namespace {
+
+constexpr uint64_t kCloneNewTime = CLONE_NEWTIME;
+
+struct OperationName {
+  template <typename Operation>
+  absl::string_view operator()(const Operation&) const {
+    return Operation::kName;
+  }
+};
+
+class Execution {
+ public:
+  explicit Execution(const ExecuteOptions& options) : options_(options) {}
+
+  absl::StatusOr<Executed> Run() {
+    absl::Status status = Attempt();
+    if (status.ok()) return std::move(result_);
+    Undo();
+    return status;
+  }
+
+ private:
+  absl::Status Attempt();
+  absl::Status CloneChild();
+  absl::Status CloneDirectly(struct clone_args args);
+  absl::Status CloneByHelper(struct clone_args args);
+  [[noreturn]] void RunHelper(struct clone_args args, int report);
+  bool EnterNamespaces();
+  absl::Status RunParentOperations();
+  absl::Status Converse();
+  absl::Status Handle(const Message& message, int fd, bool* done);
+  void Undo();
+
+  const ExecuteOptions& options_;
+  Preparation preparation_;
+  sys::UniqueFd child_end_;
+  Executed result_;
+  bool has_start_ = false;  // the plan has AwaitStart
+  bool accepted_ = false;
+  const plan::HostHooks* host_hooks_ = nullptr;
+  const char* helper_step_ = "";
+};
+
+absl::Status Execution::Attempt() {
+  GANTRY_RETURN_IF_ERROR(Prepare(options_, &preparation_));
+  result_.cgroup = preparation_.cgroup;
+  for (size_t i = preparation_.prepared.first; i < options_.plan->operations.size(); i++) {
+    const plan::Operation& operation = options_.plan->operations[i];
+    has_start_ = has_start_ || std::holds_alternative<plan::AwaitStart>(operation);
+    if (const auto* hooks = std::get_if<plan::HostHooks>(&operation)) host_hooks_ = hooks;
+    const int error = sys::Failpoint(absl::StrCat("linux.", std::visit(OperationName{}, operation)));
+    if (error != 0) {
+      preparation_.prepared.fail_at = i;
+      preparation_.prepared.fail_errno = error;
+    }
+  }
+  GANTRY_ASSIGN_OR_RETURN(sys::SocketPair pair, sys::MakeSocketPair(SOCK_SEQPACKET));
+  result_.control = std::move(pair.first);
+  child_end_ = std::move(pair.second);
+  preparation_.prepared.sync = child_end_.get();
+  GANTRY_RETURN_IF_ERROR(CloneChild());
+  if (options_.cloned != nullptr) *options_.cloned = true;
+  child_end_.reset();
+  preparation_.join = {};
+  GANTRY_RETURN_IF_ERROR(FillStates(options_, result_.pid, &preparation_));
+  GANTRY_RETURN_IF_ERROR(RunParentOperations());
+  GANTRY_RETURN_IF_ERROR(Converse());
+  if (!preparation_.slots.empty() && preparation_.slots[plan::kRootSlot]) {
+    result_.root_mount = std::move(preparation_.slots[plan::kRootSlot]);
+  }
+  if (options_.listen_fd >= 0 || !has_start_) result_.control.reset();
+  return absl::OkStatus();
+}
+
+absl::Status Execution::CloneChild() {
+  if (const int error = sys::Failpoint("linux.Clone"))
+    return sys::ErrnoStatus("failpoint", "linux.Clone", error);
+  struct clone_args args = {};
+  args.flags = preparation_.clone->flags.value | CLONE_PIDFD;
+  if (preparation_.join.unified) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<uint64_t>(preparation_.join.unified.get());
+  }
+  // Nobody in the namespaces that the child enters may look into it before its execve (CVE-2016-9962): it is
+  // born undumpable. No handler of ours runs in it.
+  prctl(PR_SET_DUMPABLE, 0);
+  sigset_t all, old;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, &old);
+  absl::Status status = preparation_.clone->helper ? CloneByHelper(args) : CloneDirectly(args);
+  sigprocmask(SIG_SETMASK, &old, nullptr);
+  prctl(PR_SET_DUMPABLE, 1);
+  if (preparation_.own_pid_namespace && setns(preparation_.own_pid_namespace.get(), CLONE_NEWPID) != 0) {
+    return sys::ErrnoStatus("setns", "our own pid namespace");
+  }
+  return status;
+}
+
+absl::Status Execution::CloneDirectly(struct clone_args args) {
+  int pidfd = -1;
+  args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
+  if (options_.clone_parent) {
+    args.flags |= CLONE_PARENT;
+  } else {
+    args.exit_signal = SIGCHLD;
+  }
+  const pid_t pid = static_cast<pid_t>(syscall(SYS_clone3, &args, sizeof args));
+  if (pid < 0) return sys::ErrnoStatus("clone3", "the container's process");
+  if (pid == 0) Child(preparation_.prepared).Run();
+  result_.pid = pid;
+  result_.pidfd = sys::PidFd(sys::UniqueFd(pidfd));
+  return absl::OkStatus();
+}
+
+absl::Status Execution::CloneByHelper(struct clone_args args) {
+  GANTRY_ASSIGN_OR_RETURN(sys::SocketPair pair, sys::MakeSocketPair(SOCK_SEQPACKET));
+  struct clone_args helper = {};
+  if (options_.clone_parent) {
+    helper.flags = CLONE_PARENT;
+  } else {
+    helper.exit_signal = SIGCHLD;
+  }
+  const pid_t helper_pid = static_cast<pid_t>(syscall(SYS_clone3, &helper, sizeof helper));
+  if (helper_pid < 0) return sys::ErrnoStatus("clone3", "a helper");
+  if (helper_pid == 0) RunHelper(args, pair.second.get());
+  pair.second.reset();
+  Message message;
+  int pidfd = -1;
+  const int error = ReceiveMessage(pair.first.get(), &message, &pidfd);
+  if (!options_.clone_parent) {
+    while (waitpid(helper_pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  if (error != 0) return sys::ErrnoStatus("helper", "entering namespaces", error);
+  if (message.kind == MessageKind::kFailed) return StatusOf(message);
+  result_.pid = message.error;  // the pid: the helper's own pid namespace is ours
+  result_.pidfd = sys::PidFd(sys::UniqueFd(pidfd));
+  return absl::OkStatus();
+}
+
+// In the helper: nothing allocates.
+bool Execution::EnterNamespaces() {
+  for (const plan::Operation& operation : options_.plan->operations) {
+    const auto* join = std::get_if<plan::JoinNamespace>(&operation);
+    if (join == nullptr || !join->by_helper) continue;
+    helper_step_ = "setns";
+    if (setns(preparation_.prepared.slots[static_cast<size_t>(join->slot)], 0) != 0) return false;
+  }
+  if ((preparation_.clone->flags.value & kCloneNewTime) == 0) return true;
+  helper_step_ = "unshare the time namespace";
+  if (unshare(CLONE_NEWTIME) != 0) return false;
+  if (preparation_.clone->time_offsets.empty()) return true;
+  helper_step_ = "write timens_offsets";
+  const int fd = openat(preparation_.prepared.proc, "self/timens_offsets", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  for (const auto& [clock, offset] : preparation_.clone->time_offsets) {
+    char line[96];
+    const int size = snprintf(line, sizeof line, "%s %lld %u\n", clock.c_str(),
+                              static_cast<long long>(offset.secs), offset.nanosecs);
+    if (write(fd, line, static_cast<size_t>(size)) != size) return false;
+  }
+  close(fd);
+  return true;
+}
+
+void Execution::RunHelper(struct clone_args args, int report) {
+  Message message;
+  message.kind = MessageKind::kFailed;
+  // The file of the offsets belongs to root, which an undumpable process does not look like.
+  prctl(PR_SET_DUMPABLE, 1);
+  bool ok = EnterNamespaces();
+  prctl(PR_SET_DUMPABLE, 0);
+  pid_t pid = -1;
+  int pidfd = -1;
+  if (ok) {
+    helper_step_ = "clone3";
+    args.flags = (args.flags & ~kCloneNewTime) | CLONE_PARENT;
+    args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
+    pid = static_cast<pid_t>(syscall(SYS_clone3, &args, sizeof args));
+    if (pid == 0) {
+      close(report);
+      Child(preparation_.prepared).Run();
+    }
+    ok = pid > 0;
+  }
+  if (ok) {
+    message.kind = MessageKind::kGo;
+    message.error = pid;
+  } else {
+    message.error = errno;
+    snprintf(message.step, sizeof message.step, "%s", helper_step_);
+    snprintf(message.detail, sizeof message.detail, "for the namespaces of the container");
+  }
+  SendMessage(report, message, pidfd);
+  _exit(0);
+}
+
+absl::Status Execution::RunParentOperations() {
+  for (const plan::Operation& operation : options_.plan->operations) {
+    if (const auto* maps = std::get_if<plan::WriteIdMaps>(&operation)) {
+      GANTRY_RETURN_IF_ERROR(
+          WriteIdMaps(preparation_.proc.get(), result_.pid, maps->uid_mappings, maps->gid_mappings));
+      Message go;
+      go.kind = MessageKind::kGo;
+      if (const int error = SendMessage(result_.control.get(), go)) {
+        return sys::ErrnoStatus("send", "to the container's process", error);
+      }
+    } else if (const auto* score = std::get_if<plan::SetOomScore>(&operation)) {
+      absl::Status status = sys::WriteControlFile(preparation_.proc.get(),
+                                                  absl::StrCat(result_.pid, "/oom_score_adj"), score->value);
+      if (sys::ErrnoOf(status) == EACCES || sys::ErrnoOf(status) == EPERM) {
+        result_.warnings.push_back(
+            absl::StrCat("process.oomScoreAdj ", score->value, " is left out: CAP_SYS_RESOURCE is missing"));
+      } else if (!status.ok()) {
+        return status;
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Execution::Handle(const Message& message, int fd, bool* done) {
+  switch (message.kind) {
+    case MessageKind::kTerminal:
+      result_.terminal.reset(fd);
+      result_.terminal_name = message.detail;
+      return absl::OkStatus();
+    case MessageKind::kRoot:
+      preparation_.slots[plan::kRootSlot].reset(fd);
+      return absl::OkStatus();
+    case MessageKind::kWarning: {
+      const absl::string_view detail = message.detail;
+      result_.warnings.push_back(absl::StrCat(message.step, detail.empty() ? "" : ": ", detail));
+      return absl::OkStatus();
+    }
+    case MessageKind::kHooks: {
+      if (host_hooks_ != nullptr && options_.host_hooks) {
+        GANTRY_RETURN_IF_ERROR(options_.host_hooks(*host_hooks_, result_.pid));
+      }
+      Message go;
+      go.kind = MessageKind::kGo;
+      const int error = SendMessage(result_.control.get(), go);
+      return error == 0 ? absl::OkStatus() : sys::ErrnoStatus("send", "to the container's process", error);
+    }
+    case MessageKind::kReady:
+      *done = true;
+      return absl::OkStatus();
+    case MessageKind::kAccepted:
+      accepted_ = true;
+      return absl::OkStatus();
+    case MessageKind::kFailed:
+      return StatusOf(message);
+    default:
+      return absl::InternalError("a message of no known kind from the container's process");
+  }
+}
+
+absl::Status Execution::Converse() {
+  bool done = false;
+  while (!done) {
+    Message message;
+    int fd = -1;
+    const int error = ReceiveMessage(result_.control.get(), &message, &fd);
+    if (error == EPIPE && !has_start_ && accepted_) return absl::OkStatus();  // closed by execve
+    if (error != 0) {
+      return absl::InternalError(
+          "the container's process ended while it was set up (killed, or out of memory?)");
+    }
+    const bool keeps = message.kind == MessageKind::kTerminal || message.kind == MessageKind::kRoot;
+    sys::UniqueFd unwanted(keeps ? -1 : fd);
+    GANTRY_RETURN_IF_ERROR(Handle(message, fd, &done));
+  }
+  return absl::OkStatus();
+}
+
+void Execution::Undo() {
+  if (result_.pidfd.valid()) {
+    result_.pidfd.Signal(SIGKILL).IgnoreError();
+    if (options_.clone_parent) {
+      result_.pidfd.WaitExited(absl::Seconds(10));
+    } else {
+      result_.pidfd.Reap(sys::PidFd::Block::kWait).status().IgnoreError();
+    }
+  }
+  if (preparation_.made_cgroup) {
+    preparation_.cgroup.KillAll(SIGKILL).IgnoreError();
+    preparation_.cgroup.Delete().IgnoreError();
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Executed> Execute(const ExecuteOptions& options) { return Execution(options).Run(); }
+
+}  // namespace gantry::linux

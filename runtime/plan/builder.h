@@ -1,0 +1,73 @@
+// Internal to runtime/plan: the plan while it is being made, and the parts that make it, one file each.
+#ifndef GANTRY_RUNTIME_PLAN_BUILDER_H_
+#define GANTRY_RUNTIME_PLAN_BUILDER_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "runtime/oci/spec.h"
+#include "runtime/plan/planner.h"
+
+namespace gantry::plan {
+
+struct Builder {
+  explicit Builder(const HostFacts& host) : facts(host) {}
+
+  const HostFacts& facts;
+  // The three parts that Finish puts one after the other around Clone.
+  std::vector<Operation> before;  // the parent's, before Clone
+  Clone clone;
+  std::vector<Operation> parent;  // the parent's, after it
+  std::vector<Operation> child;
+  int slots = 0;
+  std::vector<std::string> warnings;
+
+  // A user namespace other than ours: file systems and devices need other ways.
+  bool user_namespace = false;
+  bool new_network = false;
+  bool new_pid = false;
+  bool new_cgroup_namespace = false;
+
+  Slot NewSlot() { return slots++; }
+  void Before(Operation operation) { before.push_back(std::move(operation)); }
+  void Parent(Operation operation) { parent.push_back(std::move(operation)); }
+  void Child(Operation operation) { child.push_back(std::move(operation)); }
+  Plan Finish() &&;
+};
+
+// namespaces.cc
+absl::Status PlanNamespaces(const oci::Spec& spec, Builder* builder);
+absl::Status PlanHostAndSysctl(const oci::Spec& spec, Builder* builder);
+
+// rootfs.cc
+absl::Status PlanRootfs(const CreateRequest& request, Builder* builder);
+absl::Status PlanRootSwitch(const CreateRequest& request, Builder* builder);
+
+// mounts.cc
+absl::Status PlanMounts(const CreateRequest& request, const cgroup::Plan& cgroup, Builder* builder);
+absl::Status PlanBind(const oci::Mount& mount, const std::string& bundle, Propagation fallback,
+                      Builder* builder);
+
+// cgroup_mounts.cc
+absl::Status PlanCgroupMount(const oci::Mount& mount, const cgroup::Plan& cgroup, Builder* builder);
+
+// devices.cc
+absl::Status PlanDevices(const oci::Spec& spec, Builder* builder);
+
+// process.cc: limits and the like before the user is set; then user, capabilities, program, filter.
+struct ProcessContext {
+  const oci::Process* process = nullptr;
+  const oci::Linux* linux_section = nullptr;  // may be null
+  std::string keyring;                        // the name of a new session keyring; empty: none
+  int preserve_fds = 0;
+  bool exec = false;  // joins a running container: no waiting for start, nothing is made
+  const std::vector<oci::Hook>* start_hooks = nullptr;
+};
+absl::Status PlanProcess(const ProcessContext& context, Builder* builder);
+
+}  // namespace gantry::plan
+
+#endif  // GANTRY_RUNTIME_PLAN_BUILDER_H_

@@ -1,0 +1,22 @@
+// Capability names (capabilities(7)) and their bits. Pure.
+#ifndef GANTRY_RUNTIME_PLAN_CAPABILITIES_H_
+#define GANTRY_RUNTIME_PLAN_CAPABILITIES_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace gantry::plan {
+
+// The bit number of "CAP_CHOWN", or -1 for an unknown name.
+int CapabilityBit(absl::string_view name);
+// "CAP_CHOWN"; "CAP_63" for a bit without a name.
+std::string CapabilityName(int bit);
+// All names, in the order of their bits.
+std::vector<std::string> CapabilityNames();
+
+}  // namespace gantry::plan
+
+#endif  // GANTRY_RUNTIME_PLAN_CAPABILITIES_H_

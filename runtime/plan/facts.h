@@ -1,0 +1,24 @@
+// What planning needs to know of the host: plain data, found by linux::ProbeHost (runtime/linux/probe.h) or
+// made up by a test.
+#ifndef GANTRY_RUNTIME_PLAN_FACTS_H_
+#define GANTRY_RUNTIME_PLAN_FACTS_H_
+
+#include <cstdint>
+
+#include "runtime/cgroup/host.h"
+
+namespace gantry::plan {
+
+struct HostFacts {
+  cgroup::Host cgroup;
+  uint64_t capabilities = 0;        // what we have (permitted and bounding); no container gets more
+  uint64_t known_capabilities = 0;  // what the kernel knows
+  bool apparmor = false;
+  bool selinux = false;
+  bool overlay_lowerdir_append = false;  // fsconfig's "lowerdir+" (Linux 6.8)
+  bool mqueue = true;                    // whether the kernel has that file system
+};
+
+}  // namespace gantry::plan
+
+#endif  // GANTRY_RUNTIME_PLAN_FACTS_H_

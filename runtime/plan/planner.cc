@@ -1,0 +1,130 @@
+#include "runtime/plan/planner.h"
+
+#include <sched.h>
+
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/cgroup/plan.h"
+#include "runtime/plan/builder.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::plan {
+namespace {
+
+absl::Status RefuseUnsupported(const oci::Linux& section) {
+  if (section.intel_rdt.has_value()) {
+    return absl::UnimplementedError("linux.intelRdt is not supported; remove it");
+  }
+  if (section.memory_policy.has_value()) {
+    return absl::UnimplementedError("linux.memoryPolicy is not supported; remove it");
+  }
+  if (!section.net_devices.empty()) {
+    return absl::UnimplementedError(
+        "linux.netDevices is not supported; move the devices from a createRuntime hook");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRequest(const CreateRequest& request) {
+  const oci::Spec& spec = *request.spec;
+  if (!spec.process.has_value())
+    return absl::InvalidArgumentError("process: must be there to start a container");
+  if (!spec.root.has_value() || spec.root->path.empty()) {
+    return absl::InvalidArgumentError("root.path: must name the root file system");
+  }
+  if (!spec.linux.has_value()) return absl::InvalidArgumentError("linux: must be there on this platform");
+  return RefuseUnsupported(*spec.linux);
+}
+
+absl::Status PlanMasks(const oci::Linux& section, Builder* builder) {
+  for (const std::string& path : section.readonly_paths) builder->Child(ReadonlyPath{path});
+  for (const std::string& path : section.masked_paths) builder->Child(MaskPath{path});
+  return absl::OkStatus();
+}
+
+void PlanCreateHooks(const oci::Hooks& hooks, Builder* builder) {
+  // The parent also fills in the state that createContainer hooks read: they wait for it too.
+  if (!hooks.prestart.empty() || !hooks.create_runtime.empty() || !hooks.create_container.empty()) {
+    builder->Child(HostHooks{hooks.prestart, hooks.create_runtime});
+  }
+  if (!hooks.create_container.empty()) builder->Child(ContainerHooks{false, hooks.create_container});
+}
+
+}  // namespace
+
+Plan Builder::Finish() && {
+  Plan plan;
+  plan.operations.reserve(before.size() + 1 + parent.size() + child.size());
+  const auto append = [&plan](std::vector<Operation>& part) {
+    plan.operations.insert(plan.operations.end(), std::make_move_iterator(part.begin()),
+                           std::make_move_iterator(part.end()));
+  };
+  append(before);
+  plan.operations.push_back(std::move(clone));
+  append(parent);
+  append(child);
+  plan.slots = slots;
+  plan.warnings = std::move(warnings);
+  return plan;
+}
+
+absl::StatusOr<Plan> PlanCreate(const CreateRequest& request, const HostFacts& facts) {
+  GANTRY_RETURN_IF_ERROR(CheckRequest(request));
+  const oci::Spec& spec = *request.spec;
+  Builder builder(facts);
+  builder.NewSlot();  // kRootSlot
+  const oci::Resources* resources = spec.linux->resources.has_value() ? &*spec.linux->resources : nullptr;
+  GANTRY_ASSIGN_OR_RETURN(
+      cgroup::Plan cgroup,
+      cgroup::PlanCreate(facts.cgroup, {spec.linux->cgroups_path, request.id}, resources));
+  builder.Before(CreateCgroup{cgroup});
+
+  GANTRY_RETURN_IF_ERROR(PlanNamespaces(spec, &builder));
+  GANTRY_RETURN_IF_ERROR(PlanRootfs(request, &builder));
+  // Up to here a new user namespace's child is the host's root as far as files go, and reaches the bundle.
+  if (builder.user_namespace) builder.Child(BecomeRoot{});
+  GANTRY_RETURN_IF_ERROR(PlanHostAndSysctl(spec, &builder));
+  GANTRY_RETURN_IF_ERROR(PlanMounts(request, cgroup, &builder));
+  GANTRY_RETURN_IF_ERROR(PlanDevices(spec, &builder));
+  GANTRY_RETURN_IF_ERROR(PlanMasks(*spec.linux, &builder));
+  PlanCreateHooks(spec.hooks, &builder);
+  GANTRY_RETURN_IF_ERROR(PlanRootSwitch(request, &builder));
+  builder.Child(SetStdio{spec.process->user.uid});
+
+  ProcessContext context;
+  context.process = &*spec.process;
+  context.linux_section = &*spec.linux;
+  if (!request.no_new_keyring) context.keyring = absl::StrCat("_ses.", request.id);
+  context.preserve_fds = request.preserve_fds;
+  context.start_hooks = &spec.hooks.start_container;
+  GANTRY_RETURN_IF_ERROR(PlanProcess(context, &builder));
+  return std::move(builder).Finish();
+}
+
+absl::StatusOr<Plan> PlanExec(const ExecRequest& request, const HostFacts& facts) {
+  Builder builder(facts);
+  builder.NewSlot();  // kRootSlot
+  builder.user_namespace = (request.join_flags & CLONE_NEWUSER) != 0;
+  if ((request.join_flags & CLONE_NEWPID) != 0) builder.Before(JoinProcess{{CLONE_NEWPID}});
+  builder.Child(JoinCgroup{});
+  const uint64_t rest = request.join_flags & ~static_cast<uint64_t>(CLONE_NEWPID);
+  if (rest != 0) builder.Child(JoinProcess{{rest}});
+  if (builder.user_namespace) builder.Child(BecomeRoot{});
+  builder.Child(NewSession{});
+  if (request.process->terminal) {
+    const oci::ConsoleSize size = request.process->console_size.value_or(oci::ConsoleSize());
+    builder.Child(OpenTerminal{request.process->user.uid, size.height, size.width, false});
+  }
+  builder.Child(SetStdio{request.process->user.uid});
+  ProcessContext context;
+  context.process = request.process;
+  if (request.spec != nullptr && request.spec->linux.has_value())
+    context.linux_section = &*request.spec->linux;
+  context.preserve_fds = request.preserve_fds;
+  context.exec = true;
+  GANTRY_RETURN_IF_ERROR(PlanProcess(context, &builder));
+  return std::move(builder).Finish();
+}
+
+}  // namespace gantry::plan
