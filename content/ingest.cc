@@ -113,7 +113,7 @@ class IngestWriter : public Writer {
   absl::Status Publish(const Digest& digest);
   absl::Status RemoveIngest() { return sys::RemoveAllAt(ingests_, IngestName(ingest_.status.ref)); }
 
-  RefLock lock_;
+  std::optional<RefLock> lock_;
   Ingest ingest_;
   const int ingests_;
   const std::function<SharedSync*(Algorithm)> blobs_;
@@ -233,6 +233,7 @@ absl::StatusOr<BlobInfo> IngestWriter::Commit(int64_t size, const std::optional<
     return BlobInfo{digest, status.offset, absl::TimeFromTimespec(st.st_mtim)};
   }();
   ingest_.data.reset();
+  lock_.reset();  // whoever keeps the finished writer keeps nobody from the ref
   return result;
 }
 

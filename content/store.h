@@ -72,7 +72,7 @@ struct WriterOptions {
   std::optional<Digest> expected = std::nullopt;  // the digest that it will have, if known
 };
 
-// Destroying a writer that has not committed keeps the ingest, and unlocks its ref.
+// Destroying a writer that has not committed keeps the ingest, and unlocks its ref. It must go before its store.
 class Writer {
  public:
   virtual ~Writer() = default;
