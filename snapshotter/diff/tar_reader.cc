@@ -15,7 +15,6 @@ namespace gantry::diff {
 namespace {
 
 constexpr absl::string_view kXattrPrefix = "SCHILY.xattr.";
-constexpr absl::string_view kSparsePrefix = "GNU.sparse.";
 // Far beyond any image; ends an archive that would only fill memory and the inode table.
 constexpr int64_t kMaxEntries = 10'000'000;
 // Headers that only announce an entry, before one: a pax header and two long names are usual.
