@@ -103,6 +103,14 @@ TEST(ConfigTest, BrokenTomlNamesItsLine) {
               HasSubstr("f.toml:2: not valid TOML"));
 }
 
+TEST(ConfigTest, MalformedKeysAreErrorsInEveryBuild) {
+  for (const char* bad : {"[!]", "[\x10]", "[t\xff]", "[a.\n", "[[\x01]]", "a.:b = 1"}) {
+    Config config = Defaults("gantryd");
+    std::vector<std::string> warnings;
+    EXPECT_EQ(Parse(bad, "f.toml", &config, &warnings).code(), absl::StatusCode::kInvalidArgument) << bad;
+  }
+}
+
 TEST(ConfigTest, DumpReadsBackAsTheSame) {
   Config config = Defaults("containerd");
   config.runtime.runtimes["a.b"] = "/x \"y\"";

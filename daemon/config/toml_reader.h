@@ -7,6 +7,8 @@
 
 #define TOML_EXCEPTIONS 0
 #define TOML_HEADER_ONLY 1
+// toml++ 3.3 asserts on some malformed texts ("[!]") that it then reports as errors by itself.
+#define TOML_ASSERT(expr) static_assert(true)
 #include <toml++/toml.h>
 
 #include <cstdint>
