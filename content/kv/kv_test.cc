@@ -2,16 +2,20 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/unique_fd.h"
 
 namespace gantry::kv {
 namespace {
@@ -145,6 +149,65 @@ TEST_F(KvTest, DamagedFileIsDataLoss) {
       sys::WriteFileAtomic(AT_FDCWD, manifest, std::string(4096, 'x'), 0600, sys::Durability::kVolatile)
           .ok());
   EXPECT_EQ(Open().code(), absl::StatusCode::kDataLoss);
+}
+
+// The body of the next test: in a child, in a mount namespace of its own. Returns the exit status.
+int FillTheDisk(const std::string& dir) {
+  if (unshare(CLONE_NEWNS) != 0 || mount("", "/", "", MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("tmpfs", dir.c_str(), "tmpfs", 0, "size=16m") != 0) {
+    return 77;
+  }
+  Options options;
+  options.path = dir + "/db";
+  options.families = {"a"};
+  auto opened = Database::Open(options);
+  if (!opened.ok()) return 1;
+  std::unique_ptr<Database> db = *std::move(opened);
+  const auto change = [&](const std::string& key, const std::optional<std::string>& value) {
+    WriteBatch batch;
+    if (value.has_value()) {
+      batch.Put("a", key, *value);
+    } else {
+      batch.Delete("a", key);
+    }
+    return db->Write(batch, Durability::kSynced);
+  };
+  for (int i = 0; i < 100; ++i) {
+    if (!change(absl::StrCat("k", i), "v").ok()) return 2;
+  }
+  const std::string filler = dir + "/filler";
+  const sys::UniqueFd fd(open(filler.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  const std::string page(4096, 'f');
+  while (write(fd.get(), page.data(), page.size()) > 0) {
+  }
+  // Removing must go on, so that there is space again: the log's blocks were reserved before.
+  for (int i = 0; i < 100; ++i) {
+    if (!change(absl::StrCat("k", i), std::nullopt).ok()) return 3;
+  }
+  absl::Status full;
+  int written = 0;
+  for (; full.ok() && written < 200; ++written) {
+    full = change(absl::StrCat("big", written), std::string(256 << 10, 'x'));
+  }
+  if (full.code() != absl::StatusCode::kResourceExhausted) return 4;
+  if (ftruncate(fd.get(), 0) != 0) return 5;
+  if (!change("after", "v").ok()) return 6;
+  db.reset();
+  auto again = Database::Open(options);
+  if (!again.ok()) return 7;
+  if (!(*again)->Get("a", "after").ok() || !(*again)->Get("a", "big0").ok()) return 8;
+  return absl::IsNotFound((*again)->Get("a", "k0").status()) ? 0 : 9;
+}
+
+TEST_F(KvTest, FullDiskStopsGrowthButNotRemovalAndHealsWithSpace) {
+  const pid_t pid = fork();
+  ASSERT_GE(pid, 0);
+  if (pid == 0) _exit(FillTheDisk(dir_));
+  int status;
+  ASSERT_EQ(waitpid(pid, &status, 0), pid);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "needs the right to mount a tmpfs";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_F(KvTest, LockMakesReadAndWriteOneStep) {

@@ -24,6 +24,7 @@
 #include "daemon/wiring/directories.h"
 #include "daemon/wiring/notify.h"
 #include "daemon/wiring/plugins.h"
+#include "daemon/wiring/storage.h"
 #include "runtime/sys/event_loop.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/log.h"
@@ -68,7 +69,9 @@ struct Daemon::State {
   sys::UniqueFd signals;
   std::unique_ptr<sys::EventLoop> loop;
   events::Exchange exchange;
-  // Destroyed in reverse: first the server, so that no call comes any more, then the services, then the workers.
+  // Destroyed in reverse: first the server, so that no call comes any more, then the services, then the workers,
+  // and what all of them worked on.
+  std::unique_ptr<Storage> storage;
   std::optional<server::WorkerPool> records;
   std::optional<server::WorkerPool> bulk;
   Services services;
@@ -110,6 +113,8 @@ absl::Status Daemon::State::Serve() {
   AddServicePlugins("introspection", &core.plugins);
   core.plugins.push_back(Plugin(kGrpcPlugin, "events"));
   core.plugins.push_back(Plugin(kGrpcPlugin, "version"));
+
+  GANTRY_ASSIGN_OR_RETURN(storage, MakeStorage(core, &services));
 
   auto events_service = std::make_unique<services::EventsService>(&exchange);
   events = events_service.get();
