@@ -9,7 +9,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
@@ -20,19 +19,13 @@ namespace {
 
 constexpr int kMaxOomScoreAdj = 1000;  // proc(5)
 
-absl::StatusOr<int> OomScoreOf(pid_t pid) {
-  GANTRY_ASSIGN_OR_RETURN(const std::string text,
-                          sys::ReadFileAt(AT_FDCWD, absl::StrCat("/proc/", pid, "/oom_score_adj"), 64));
+// Under pressure the kernel takes the shim before the daemon, from which it has its score.
+absl::Status AdjustOomScore() {
+  constexpr char kPath[] = "/proc/self/oom_score_adj";
+  GANTRY_ASSIGN_OR_RETURN(const std::string text, sys::ReadFileAt(AT_FDCWD, kPath, 64));
   int score = 0;
   if (!absl::SimpleAtoi(text, &score)) return absl::DataLossError("oom_score_adj is no number");
-  return score;
-}
-
-// Under pressure the kernel takes the shim before the daemon.
-absl::Status AdjustOomScore(pid_t parent) {
-  GANTRY_ASSIGN_OR_RETURN(const int score, OomScoreOf(parent));
-  return sys::WriteControlFile(AT_FDCWD, "/proc/self/oom_score_adj",
-                               absl::StrCat(std::min(score + 1, kMaxOomScoreAdj)));
+  return sys::WriteControlFile(AT_FDCWD, kPath, absl::StrCat(std::min(score + 1, kMaxOomScoreAdj)));
 }
 
 // The descriptor stays open for the process's life; -1: no log.
@@ -43,8 +36,7 @@ int OpenLog(const std::string& path) {
   return open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
 }
 
-void BecomeShim(const std::string& log_path, pid_t daemon) {
-  setsid();
+void BecomeShim(const std::string& log_path) {
   const int log_fd = OpenLog(log_path);
   const int null = open("/dev/null", O_RDWR);
   for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
@@ -53,7 +45,7 @@ void BecomeShim(const std::string& log_path, pid_t daemon) {
                  log::Format::kLogfmt, log_fd >= 0 ? log_fd : 1);
   // The bundle must be free to go.
   if (chdir("/") != 0) log::Warn("chdir / failed");
-  if (absl::Status adjusted = AdjustOomScore(daemon); !adjusted.ok()) {
+  if (absl::Status adjusted = AdjustOomScore(); !adjusted.ok()) {
     log::Warn("oom_score_adj stays as it is", {{"error", std::string(adjusted.message())}});
   }
   if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) log::Warn("PR_SET_CHILD_SUBREAPER failed");
@@ -62,10 +54,12 @@ void BecomeShim(const std::string& log_path, pid_t daemon) {
 }  // namespace
 
 absl::Status Detach(const std::string& log_path, absl::FunctionRef<void()> serve) {
-  const pid_t daemon = getppid();
-  GANTRY_ASSIGN_OR_RETURN(const pid_t pid, Fork());
-  if (pid != 0) return absl::OkStatus();
-  BecomeShim(log_path, daemon);
+  if (getsid(0) != getpid()) {
+    GANTRY_ASSIGN_OR_RETURN(const pid_t pid, Fork());
+    if (pid != 0) return absl::OkStatus();
+    setsid();
+  }
+  BecomeShim(log_path);
   serve();
   _exit(0);
 }

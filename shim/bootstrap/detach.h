@@ -10,10 +10,11 @@
 namespace gantry::shim {
 
 // Runs `serve` in a child in a session of its own, with / as its working directory, /dev/null as 0, 1 and 2, an
-// oom_score_adj one above the caller's parent's, and as a subreaper. The child ends with `serve`, never returns
-// here. `log_path`: a FIFO (the daemon's log) or nothing; the log goes there, and never blocks.
+// oom_score_adj one above the inherited one (the daemon's), and as a subreaper. The child ends with `serve`, never
+// returns here. `log_path`: a FIFO (the daemon's log) or nothing; the log goes there, and never blocks.
 //
-// Returns in the caller, at once.
+// Returns in the caller, at once. A caller that leads a session already was detached by whoever started it: it
+// becomes the shim itself, and this never returns.
 absl::Status Detach(const std::string& log_path, absl::FunctionRef<void()> serve);
 
 }  // namespace gantry::shim

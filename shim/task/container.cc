@@ -63,6 +63,7 @@ void Container::Build(PidDone done) {
   job.systemd_cgroup = spec_.systemd_cgroup;
   absl::StatusOr<sys::UniqueFd> socket = StartCreate(job);
   if (!socket.ok()) return done(RuntimeError("cannot fork the builder", socket.status()));
+  context_->reaper->Hold();
   init_.io()->ChildStarted();
   builder_ = *std::move(socket);
   absl::Status added = context_->loop->Add(
@@ -75,8 +76,11 @@ void Container::OnBuilt(PidDone done) {
   context_->loop->Remove(builder_.get());
   absl::StatusOr<Created> created = FinishCreate(builder_.get());
   builder_.reset();
-  if (!created.ok()) return done(RuntimeError("OCI runtime create failed", created.status()));
-  if (absl::Status adopted = Adopt(*std::move(created)); !adopted.ok()) {
+  const absl::Status failed = created.status();
+  const absl::Status adopted = created.ok() ? Adopt(*std::move(created)) : absl::OkStatus();
+  context_->reaper->Release();
+  if (!failed.ok()) return done(RuntimeError("OCI runtime create failed", failed));
+  if (!adopted.ok()) {
     init_.pidfd().Signal(SIGKILL).IgnoreError();
     RemoveCgroup().IgnoreError();
     return done(RuntimeError("failed to take over the container", adopted));

@@ -124,6 +124,7 @@ class Container {
   void AnnounceInitExit();
   void WatchOom();
   void ReadOom();
+  void CheckOom();
   void DeleteInit();
   void FinishDelete(absl::Status status);
   absl::Status RemoveCgroup();
@@ -131,6 +132,7 @@ class Container {
   void StartExec(ExecProcess* exec, PidDone done);
   void BuildExec(ExecProcess* exec);
   void OnExecBuilt(ExecProcess* exec);
+  absl::Status AdoptExec(ExecProcess* exec, container::ExecProcess built);
   void FinishExecStart(ExecProcess* exec, absl::Status status);
   void OnExecExit(ExecProcess* exec, sys::ExitStatus status);
   absl::Status DeleteExec(const std::string& exec_id, ExitRecord* exit);

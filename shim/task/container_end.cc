@@ -1,4 +1,5 @@
 // How a container ends: exits, memory, delete.
+#include <poll.h>
 #include <signal.h>
 
 #include <utility>
@@ -20,7 +21,7 @@ constexpr absl::Duration kLongPatience = absl::Seconds(2);
 
 void Container::OnInitExit(sys::ExitStatus status) {
   // What came first is told first, whatever order the loop found them in.
-  ReadOom();
+  CheckOom();
   if (on_started_) {
     PollStart();
     FinishStart(absl::AbortedError(
@@ -64,6 +65,13 @@ void Container::WatchOom() {
 
 void Container::ReadOom() {
   if (oom_ && oom_->Read()) context_->events->Oom(spec_.id);
+}
+
+// Before an exit is told: the loop may have found it first.
+void Container::CheckOom() {
+  if (!oom_) return;
+  pollfd news = {oom_->fd(), POLLIN, 0};
+  if (poll(&news, 1, 0) == 1) ReadOom();
 }
 
 // ---- delete ----------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ void Container::BuildExec(ExecProcess* exec) {
   if (!socket.ok()) return FinishExecStart(exec, socket.status());
   exec->io()->ChildStarted();
   exec->process_json = std::string();
+  context_->reaper->Hold();
   exec->builder = *std::move(socket);
   absl::Status added =
       context_->loop->Add(exec->builder.get(), EPOLLIN, [this, exec](uint32_t) { OnExecBuilt(exec); });
@@ -82,18 +83,22 @@ void Container::OnExecBuilt(ExecProcess* exec) {
   context_->loop->Remove(exec->builder.get());
   absl::StatusOr<container::ExecProcess> built = FinishExec(exec->builder.get());
   exec->builder.reset();
-  if (!built.ok()) return FinishExecStart(exec, sys::Annotate(built.status(), "OCI runtime exec failed"));
-  for (const std::string& warning : built->warnings) log::Warn(warning, {{"exec", exec->id()}});
-  exec->SetProcess(built->pid, std::move(built->pidfd));
-  absl::Status status;
-  if (built->pty_master.valid()) status = exec->io()->AttachTerminal(std::move(built->pty_master));
-  if (status.ok()) {
-    status = context_->reaper->Watch(exec->pid(), exec->pidfd(),
-                                     [this, exec](sys::ExitStatus exit) { OnExecExit(exec, exit); });
-  }
+  absl::Status status = sys::Annotate(built.status(), "OCI runtime exec failed");
+  if (built.ok()) status = AdoptExec(exec, *std::move(built));
+  context_->reaper->Release();
   // Unwatched, it is reaped like an orphan.
-  if (!status.ok()) exec->pidfd().Signal(SIGKILL).IgnoreError();
+  if (!status.ok() && exec->pidfd().valid()) exec->pidfd().Signal(SIGKILL).IgnoreError();
   FinishExecStart(exec, status);
+}
+
+absl::Status Container::AdoptExec(ExecProcess* exec, container::ExecProcess built) {
+  for (const std::string& warning : built.warnings) log::Warn(warning, {{"exec", exec->id()}});
+  exec->SetProcess(built.pid, std::move(built.pidfd));
+  if (built.pty_master.valid()) {
+    GANTRY_RETURN_IF_ERROR(exec->io()->AttachTerminal(std::move(built.pty_master)));
+  }
+  return context_->reaper->Watch(exec->pid(), exec->pidfd(),
+                                 [this, exec](sys::ExitStatus exit) { OnExecExit(exec, exit); });
 }
 
 void Container::FinishExecStart(ExecProcess* exec, absl::Status status) {
@@ -110,7 +115,7 @@ void Container::FinishExecStart(ExecProcess* exec, absl::Status status) {
 }
 
 void Container::OnExecExit(ExecProcess* exec, sys::ExitStatus status) {
-  ReadOom();
+  CheckOom();
   const ExitRecord record{exec->pid(), static_cast<uint32_t>(status.Code()), sys::WallNow()};
   context_->graveyard->Bury(exec->TakeIo());
   context_->events->Exit(spec_.id, exec->id(), record.pid, record.status, record.exited_at);

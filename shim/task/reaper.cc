@@ -72,6 +72,11 @@ void Reaper::Poll(pid_t pid) {
   child->on_exit(status.ok() ? **status : kUnknownStatus);
 }
 
+void Reaper::Release() {
+  // Later: whoever releases has something to say first.
+  if (--holds_ == 0) loop_->RunAfter(absl::ZeroDuration(), [this] { ReapOthers(); });
+}
+
 void Reaper::OnSignal() {
   signalfd_siginfo info;
   while (read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
@@ -88,6 +93,8 @@ void Reaper::ReapOthers() {
     if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
     if (children_.contains(info.si_pid)) {
       Poll(info.si_pid);
+    } else if (holds_ > 0) {
+      return;  // the watched ones have their pidfds in the loop
     } else {
       waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
     }

@@ -35,13 +35,18 @@ class Reaper {
   Reaper& operator=(const Reaper&) = delete;
 
   // Calls `on_exit` once, after the child has ended and was reaped; never from inside. Borrows `pidfd` until
-  // then (or until Forget). A child that was reaped as unknown before is reported with the status 255.
+  // then.
   absl::Status Watch(pid_t pid, const sys::PidFd& pidfd, OnExit on_exit);
   // Watches a child whose status nobody needs, and whose pidfd this keeps.
   absl::Status WatchOwned(pid_t pid, sys::PidFd pidfd, OnExit on_exit);
 
   // Takes the exit of a watched child now if it has ended: then `on_exit` has run.
   void Poll(pid_t pid);
+
+  // While any hold lasts, unknown children are left unreaped: one of them may be a child that a builder has made
+  // and nobody could watch yet. Every Hold is followed by a Release, once its child is watched or will not come.
+  void Hold() { ++holds_; }
+  void Release();
 
   size_t watched() const { return children_.size(); }
 
@@ -60,6 +65,7 @@ class Reaper {
   sys::EventLoop* const loop_;
   sys::UniqueFd signals_;
   absl::AnyInvocable<void()> on_terminate_;
+  int holds_ = 0;
   absl::flat_hash_map<pid_t, std::unique_ptr<Child>> children_;
 };
 
