@@ -24,8 +24,8 @@ struct ListenOptions {
 };
 
 // Makes the listening socket, its folder (0711) too. A socket that a dead process left is replaced. Errors:
-// ALREADY_EXISTS when a live process listens there (naming its pid) or the path is no socket. To be called before
-// the process has other threads (the umask is changed meanwhile).
+// ALREADY_EXISTS when a live process listens there (naming its pid) or the path is no socket.
+
 absl::StatusOr<sys::UniqueFd> ListenAt(const ListenOptions& options);
 
 class Listener {

@@ -24,6 +24,7 @@
 #include "daemon/wiring/directories.h"
 #include "daemon/wiring/notify.h"
 #include "daemon/wiring/plugins.h"
+#include "daemon/wiring/runtime.h"
 #include "daemon/wiring/storage.h"
 #include "runtime/sys/event_loop.h"
 #include "runtime/sys/file.h"
@@ -72,6 +73,7 @@ struct Daemon::State {
   // Destroyed in reverse: first the server, so that no call comes any more, then the services, then the workers,
   // and what all of them worked on.
   std::unique_ptr<Storage> storage;
+  std::unique_ptr<Runtime> runtime;
   std::optional<server::WorkerPool> records;
   std::optional<server::WorkerPool> bulk;
   Services services;
@@ -102,6 +104,8 @@ absl::Status Daemon::State::Serve() {
   GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd listening,
                           server::ListenAt({socket.address, 0660, socket.uid, socket.gid}));
   auto listener = std::make_unique<server::Listener>(loop.get(), std::move(listening), socket.address);
+  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd event_socket,
+                          server::ListenAt({config.TtrpcAddress(), 0600, config.ttrpc.uid, config.ttrpc.gid}));
 
   records.emplace("records", kRecordThreads);
   bulk.emplace("bulk", kBulkThreads);
@@ -115,6 +119,8 @@ absl::Status Daemon::State::Serve() {
   core.plugins.push_back(Plugin(kGrpcPlugin, "version"));
 
   GANTRY_ASSIGN_OR_RETURN(storage, MakeStorage(core, &services));
+  GANTRY_ASSIGN_OR_RETURN(runtime,
+                          MakeRuntime(core, &*storage->containers, std::move(event_socket), &services));
 
   auto events_service = std::make_unique<services::EventsService>(&exchange);
   events = events_service.get();
@@ -146,6 +152,7 @@ void Daemon::State::Stop() {
   }
   server->StopAccepting();
   events->Stop();
+  runtime->manager->Stop();
   // Off the loop's thread: calls that still run need the loop.
   stopper = std::thread([this] {
     server->Shutdown(kGrace);

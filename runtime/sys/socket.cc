@@ -54,13 +54,19 @@ absl::StatusOr<UniqueFd> ListenUnix(const std::string& path, int type, mode_t mo
   GANTRY_ASSIGN_OR_RETURN(Address address, MakeAddress(path));
   UniqueFd fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd) return ErrnoStatus("socket", path);
-  const mode_t old = umask(0777 & ~mode);
-  const int bound = bind(fd.get(), reinterpret_cast<struct sockaddr*>(&address.address), address.size);
-  const int error = errno;
-  umask(old);
-  if (bound != 0) return ErrnoStatus("bind", path, error);
-  if (listen(fd.get(), backlog) != 0) {
-    absl::Status status = ErrnoStatus("listen", path);
+  // bind(2) gives the file the mode of the socket's own inode, less the umask: nothing is ever open wider than
+  // asked for. What the umask took away is added before anyone can connect.
+  if (fchmod(fd.get(), mode) != 0) return ErrnoStatus("fchmod", path);
+  if (bind(fd.get(), reinterpret_cast<struct sockaddr*>(&address.address), address.size) != 0) {
+    return ErrnoStatus("bind", path);
+  }
+  absl::Status status;
+  if (chmod(path.c_str(), mode) != 0) {
+    status = ErrnoStatus("chmod", path);
+  } else if (listen(fd.get(), backlog) != 0) {
+    status = ErrnoStatus("listen", path);
+  }
+  if (!status.ok()) {
     unlink(path.c_str());
     return status;
   }

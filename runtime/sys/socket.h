@@ -27,8 +27,8 @@ struct SocketPair {
 // `type`: SOCK_STREAM or SOCK_SEQPACKET, with SOCK_NONBLOCK if wanted.
 absl::StatusOr<SocketPair> MakeSocketPair(int type);
 
-// Binds and listens at `path` with the permission bits `mode` (0600 from the first instant: the umask is set
-// meanwhile, so not while other threads make files). The errno is EADDRINUSE when the path exists.
+// Binds and listens at `path` with the permission bits `mode`; never wider than that, from the first instant.
+// The errno is EADDRINUSE when the path exists.
 absl::StatusOr<UniqueFd> ListenUnix(const std::string& path, int type, mode_t mode, int backlog = 64);
 
 // Connects to the socket at `path`. UNAVAILABLE or the like with ECONNREFUSED when nobody listens, NOT_FOUND

@@ -1,0 +1,196 @@
+#include "daemon/tasks/bundle.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <rapidjson/document.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::tasks {
+namespace {
+
+constexpr char kTaskFolder[] = "io.containerd.runtime.v2.task";
+constexpr size_t kSmallFile = 64 << 10;
+constexpr size_t kLongestSocket = sizeof(sockaddr_un::sun_path) - 1;
+// 64 bits of the digest still never meet twice on one machine.
+constexpr size_t kShortestName = 16;
+
+absl::StatusOr<std::vector<std::string>> Names(const std::string& directory) {
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(directory.c_str()), closedir);
+  if (dir == nullptr) return sys::ErrnoStatus("opendir", directory);
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(dir.get())) {
+    const absl::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  return names;
+}
+
+std::string Sha256Hex(absl::string_view data) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  EVP_Digest(data.data(), data.size(), digest, &size, EVP_sha256(), nullptr);
+  return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), size));
+}
+
+// The host's id of the container's group 0, if the specification maps groups.
+std::optional<gid_t> MappedRootGroup(absl::string_view spec) {
+  if (!absl::StrContains(spec, "gidMappings")) return std::nullopt;  // spares nearly all the parsing
+  rapidjson::Document document;
+  document.Parse<rapidjson::kParseIterativeFlag>(spec.data(), spec.size());
+  if (document.HasParseError() || !document.IsObject()) return std::nullopt;
+  const auto linux_part = document.FindMember("linux");
+  if (linux_part == document.MemberEnd() || !linux_part->value.IsObject()) return std::nullopt;
+  const auto mappings = linux_part->value.FindMember("gidMappings");
+  if (mappings == linux_part->value.MemberEnd() || !mappings->value.IsArray()) return std::nullopt;
+  for (const auto& mapping : mappings->value.GetArray()) {
+    if (!mapping.IsObject()) continue;
+    const auto inside = mapping.FindMember("containerID");
+    const auto outside = mapping.FindMember("hostID");
+    const bool is_root =
+        inside == mapping.MemberEnd() || (inside->value.IsUint() && inside->value.GetUint() == 0);
+    if (is_root && outside != mapping.MemberEnd() && outside->value.IsUint()) return outside->value.GetUint();
+  }
+  return std::nullopt;
+}
+
+absl::Status WriteNew(const std::string& path, absl::string_view data, mode_t mode) {
+  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd file,
+                          sys::OpenAt(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode));
+  return sys::WriteAll(file.get(), data);
+}
+
+absl::Status MakeDirectory(const std::string& path, mode_t mode) {
+  if (mkdir(path.c_str(), mode) == 0) return absl::OkStatus();
+  return sys::ErrnoStatus("mkdir", path);
+}
+
+}  // namespace
+
+std::string Bundles::Path(const TaskKey& key) const {
+  return absl::StrCat(state_, "/", kTaskFolder, "/", key.ns, "/", key.id);
+}
+
+std::string Bundles::Work(const TaskKey& key) const {
+  return absl::StrCat(root_, "/", kTaskFolder, "/", key.ns, "/", key.id);
+}
+
+absl::StatusOr<std::string> Bundles::SocketPath(const TaskKey& key, absl::string_view grpc_address) const {
+  const std::string directory = absl::StrCat(state_, "/s/");
+  const std::string name = Sha256Hex(absl::StrCat(grpc_address, "/", key.ns, "/", key.id));
+  if (directory.size() + kShortestName > kLongestSocket) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the state directory ", state_, " is too long: with it a shim's socket has more than ",
+                     kLongestSocket, " bytes; start the daemon with a shorter --state"));
+  }
+  return absl::StrCat(directory, name.substr(0, kLongestSocket - directory.size()));
+}
+
+absl::Status Bundles::Prepare() const {
+  GANTRY_RETURN_IF_ERROR(sys::MkdirAll(absl::StrCat(state_, "/", kTaskFolder), 0711));
+  GANTRY_RETURN_IF_ERROR(sys::MkdirAll(absl::StrCat(state_, "/s"), 0700));
+  const std::string trash = absl::StrCat(state_, "/trash");
+  GANTRY_RETURN_IF_ERROR(sys::MkdirAll(trash, 0700));
+  GANTRY_ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(trash));
+  for (const std::string& name : names) {
+    GANTRY_RETURN_IF_ERROR(sys::RemoveAllAt(AT_FDCWD, absl::StrCat(trash, "/", name)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Bundles::Create(const TaskKey& key, absl::string_view spec, bool work) const {
+  const std::string path = Path(key);
+  if (mkdir(path.c_str(), 0700) != 0) {
+    if (errno != ENOENT) return sys::ErrnoStatus("mkdir", path);
+    GANTRY_RETURN_IF_ERROR(sys::MkdirAll(absl::StrCat(state_, "/", kTaskFolder, "/", key.ns), 0711));
+    GANTRY_RETURN_IF_ERROR(MakeDirectory(path, 0700));
+  }
+  absl::Cleanup undo = [&path] { sys::RemoveAllAt(AT_FDCWD, path).IgnoreError(); };
+  if (const std::optional<gid_t> group = MappedRootGroup(spec)) {
+    // The container's root must be able to walk through to its rootfs, and no more.
+    if (chown(path.c_str(), 0, *group) != 0) return sys::ErrnoStatus("chown", path);
+    if (chmod(path.c_str(), 0710) != 0) return sys::ErrnoStatus("chmod", path);
+  }
+  GANTRY_RETURN_IF_ERROR(MakeDirectory(absl::StrCat(path, "/rootfs"), 0711));
+  GANTRY_RETURN_IF_ERROR(WriteNew(absl::StrCat(path, "/config.json"), spec, 0600));
+  if (work) {
+    const std::string target = Work(key);
+    GANTRY_RETURN_IF_ERROR(sys::RemoveAllAt(AT_FDCWD, target));  // of a life before a reboot
+    GANTRY_RETURN_IF_ERROR(sys::MkdirAll(target, 0711));
+    const std::string link = absl::StrCat(path, "/work");
+    if (symlink(target.c_str(), link.c_str()) != 0) return sys::ErrnoStatus("symlink", link);
+  }
+  std::move(undo).Cancel();
+  return absl::OkStatus();
+}
+
+absl::Status Bundles::WriteBinary(const TaskKey& key, absl::string_view binary) const {
+  return WriteNew(absl::StrCat(Path(key), "/shim-binary-path"), binary, 0600);
+}
+
+absl::Status Bundles::WriteBootstrap(const TaskKey& key, const Bootstrap& bootstrap) const {
+  return WriteNew(absl::StrCat(Path(key), "/bootstrap.json"), FormatBootstrap(bootstrap), 0600);
+}
+
+absl::StatusOr<std::string> Bundles::ReadBinary(const TaskKey& key) const {
+  return sys::ReadFileAt(AT_FDCWD, absl::StrCat(Path(key), "/shim-binary-path"), kSmallFile, O_NOFOLLOW);
+}
+
+absl::StatusOr<Bootstrap> Bundles::ReadBootstrap(const TaskKey& key) const {
+  GANTRY_ASSIGN_OR_RETURN(
+      const std::string text,
+      sys::ReadFileAt(AT_FDCWD, absl::StrCat(Path(key), "/bootstrap.json"), kSmallFile, O_NOFOLLOW));
+  return ParseBootstrap(text);
+}
+
+absl::StatusOr<std::vector<TaskKey>> Bundles::List() const {
+  const std::string folder = absl::StrCat(state_, "/", kTaskFolder);
+  GANTRY_ASSIGN_OR_RETURN(const std::vector<std::string> namespaces, Names(folder));
+  std::vector<TaskKey> keys;
+  for (const std::string& ns : namespaces) {
+    absl::StatusOr<std::vector<std::string>> ids = Names(absl::StrCat(folder, "/", ns));
+    if (!ids.ok()) continue;  // no directory: not ours
+    for (const std::string& id : *ids) keys.push_back({ns, id});
+  }
+  return keys;
+}
+
+absl::StatusOr<std::string> Bundles::Discard(const TaskKey& key) {
+  const std::string from = Path(key);
+  const std::string to = absl::StrCat(state_, "/trash/", getpid(), "-", next_++);
+  if (rename(from.c_str(), to.c_str()) == 0) return to;
+  if (errno == ENOENT) return std::string();
+  return sys::ErrnoStatus("rename", from);
+}
+
+absl::Status Bundles::Destroy(const std::string& discarded) const {
+  if (discarded.empty()) return absl::OkStatus();
+  char target[PATH_MAX];
+  const ssize_t size = readlink(absl::StrCat(discarded, "/work").c_str(), target, sizeof(target));
+  if (size > 0) {
+    const std::string work(target, static_cast<size_t>(size));
+    // Only below our own folder, whoever wrote that link.
+    if (absl::StartsWith(work, absl::StrCat(root_, "/", kTaskFolder, "/")) &&
+        !absl::StrContains(work, "/../")) {
+      GANTRY_RETURN_IF_ERROR(sys::RemoveAllAt(AT_FDCWD, work));
+    }
+  }
+  return sys::RemoveAllAt(AT_FDCWD, discarded);
+}
+
+}  // namespace gantry::tasks

@@ -1,0 +1,74 @@
+// The bundles: one directory for each task, from which a restarted daemon knows what runs.
+//
+//   <state>/io.containerd.runtime.v2.task/<namespace>/<id>/       0700 (0710 and the mapped group with a user namespace)
+//     config.json        the runtime specification, as the client sent it
+//     rootfs/            where a shim mounts the root file system
+//     work               a link to <root>/io.containerd.runtime.v2.task/<namespace>/<id> (foreign shims only)
+//     shim-binary-path   the shim's program: written before it is started, the record of that intent
+//     bootstrap.json     where the shim listens: for our own shim written before it is started too
+//     log                a FIFO for the messages of a foreign shim
+//   <state>/s/<sha256>   the sockets of our shims
+//   <state>/trash/       bundles on their way out
+//
+// The state directory is a tmpfs: nothing is synced. Thread-safe: no state but the paths.
+#ifndef GANTRY_DAEMON_TASKS_BUNDLE_H_
+#define GANTRY_DAEMON_TASKS_BUNDLE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "daemon/tasks/shim_protocol.h"
+
+namespace gantry::tasks {
+
+struct TaskKey {
+  std::string ns;
+  std::string id;
+  friend auto operator<=>(const TaskKey&, const TaskKey&) = default;
+};
+
+class Bundles {
+ public:
+  Bundles(std::string state, std::string root) : state_(std::move(state)), root_(std::move(root)) {}
+
+  std::string Path(const TaskKey& key) const;
+  // The socket of our shim for `key`. Its name is cut short where the state directory's is long;
+  // FAILED_PRECONDITION when even that does not fit into a unix socket's address.
+  absl::StatusOr<std::string> SocketPath(const TaskKey& key, absl::string_view grpc_address) const;
+
+  // Makes the folders above the bundles and empties the trash.
+  absl::Status Prepare() const;
+
+  // Makes the bundle of `key`. On error nothing of it stays. `spec` is the JSON of config.json; `work`: with the
+  // link and its directory.
+  absl::Status Create(const TaskKey& key, absl::string_view spec, bool work) const;
+  absl::Status WriteBinary(const TaskKey& key, absl::string_view binary) const;
+  absl::Status WriteBootstrap(const TaskKey& key, const Bootstrap& bootstrap) const;
+
+  // NOT_FOUND when it was never written.
+  absl::StatusOr<std::string> ReadBinary(const TaskKey& key) const;
+  absl::StatusOr<Bootstrap> ReadBootstrap(const TaskKey& key) const;
+
+  // Every bundle there is, whatever it holds.
+  absl::StatusOr<std::vector<TaskKey>> List() const;
+
+  // Takes the bundle out of sight in one step; the place is free then. What is returned is to be given to Destroy,
+  // later and off the loop. A bundle that is not there is OK: an empty path.
+  absl::StatusOr<std::string> Discard(const TaskKey& key);
+  absl::Status Destroy(const std::string& discarded) const;
+
+ private:
+  std::string Work(const TaskKey& key) const;
+
+  const std::string state_;
+  const std::string root_;
+  std::atomic<uint64_t> next_{0};
+};
+
+}  // namespace gantry::tasks
+
+#endif  // GANTRY_DAEMON_TASKS_BUNDLE_H_

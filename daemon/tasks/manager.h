@@ -1,0 +1,178 @@
+// The task manager: starts shims, speaks to them, finds them again after a restart, and buries the dead.
+//
+// It runs on the event loop; nothing in it waits. A dead or hung shim costs its own task alone: every call to a shim
+// is asynchronous, and each stage of a task's end has its own deadline.
+//
+// Guarantees:
+// - A Create that fails leaves no shim, bundle or socket when its callback runs.
+// - After Delete's callback the id is free, though the shim may take a moment more to end.
+// - When a shim dies its task is cleaned by the shim's `delete`, its exit (137 unless better is known) and deletion are
+//   published once, waiters are answered, and the id is free.
+// - A task that a former daemon left is live again, or, without a shim, cleaned in the same way.
+//
+// Thread safety: everything on the loop's thread, callbacks too. Errors of calls: NOT_FOUND for a task that is not
+// there (or not any more), else what the shim answered.
+#ifndef GANTRY_DAEMON_TASKS_MANAGER_H_
+#define GANTRY_DAEMON_TASKS_MANAGER_H_
+
+#include <google/protobuf/any.pb.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "api/proto/containerd/types/event.pb.h"
+#include "daemon/config/config.h"
+#include "daemon/events/exchange.h"
+#include "daemon/server/worker_pool.h"
+#include "daemon/tasks/bundle.h"
+#include "daemon/tasks/shim_protocol.h"
+#include "daemon/tasks/task.h"
+#include "runtime/sys/event_loop.h"
+#include "runtime/sys/spawn.h"
+
+namespace gantry::tasks {
+
+// What of a container's record makes a task.
+struct ContainerRecord {
+  std::string runtime;
+  google::protobuf::Any runtime_options;
+  google::protobuf::Any spec;
+};
+// Called on a worker. NOT_FOUND for an unknown container.
+using ContainerLookup = std::function<absl::StatusOr<ContainerRecord>(const TaskKey& key)>;
+
+struct ManagerOptions {
+  std::string root;
+  std::string state;
+  std::string grpc_address;
+  std::string ttrpc_address;
+  std::string daemon_binary;             // for shims that publish by running it
+  std::vector<std::string> environment;  // the daemon's, which shims inherit
+  std::string path;                      // its PATH
+  config::Runtime runtime;
+  config::Timeouts timeouts;
+  bool debug = false;
+};
+
+class Manager {
+ public:
+  struct Parts {
+    sys::EventLoop* loop;
+    server::WorkerPool* records;
+    server::WorkerPool* bulk;
+    events::Exchange* exchange;
+    ContainerLookup lookup;
+  };
+
+  // Makes the folders and starts to find the shims of a former daemon. The pools must be gone before the manager.
+  static absl::StatusOr<std::unique_ptr<Manager>> Create(Parts parts, ManagerOptions options);
+  ~Manager();
+  Manager(const Manager&) = delete;
+  Manager& operator=(const Manager&) = delete;
+
+  // Creates the task of a container. `request` lacks the bundle, and the options unless the client gave some.
+  // `runtime_path` overrules the container's runtime; may be empty. The callback gets the pid of init.
+  // ALREADY_EXISTS; NOT_FOUND: no such container; FAILED_PRECONDITION: no such shim; else the shim's error.
+  struct Ticket {
+    bool abandoned = false;
+  };
+  using CreateCallback = std::function<void(absl::StatusOr<uint32_t> pid)>;
+  std::shared_ptr<Ticket> CreateTask(const TaskKey& key, const std::string& runtime_path,
+                                     shim::CreateTaskRequest request, CreateCallback done);
+  // The client of a creation went away: what was made is taken down again.
+  void Abandon(const TaskKey& key, const std::shared_ptr<Ticket>& ticket);
+
+  // One call to the task's shim. The payload and the answer are messages of containerd.task.v3.
+  using CallCallback = std::function<void(absl::StatusOr<std::string> answer)>;
+  void Call(const TaskKey& key, absl::string_view method, std::string payload, absl::Duration timeout,
+            CallCallback done);
+
+  // Deletes the task with its shim. FAILED_PRECONDITION (from the shim) while it runs.
+  using DeleteCallback = std::function<void(absl::StatusOr<shim::DeleteResponse>)>;
+  void Delete(const TaskKey& key, DeleteCallback done);
+
+  // Calls `done` when the process (exec id empty: init) has ended. Never 0.
+  uint64_t Wait(const TaskKey& key, const std::string& exec_id, WaitCallback done);
+  // The callback is not called any more. Unknown numbers are ignored.
+  void CancelWait(const TaskKey& key, const std::string& exec_id, uint64_t waiter);
+
+  // The live tasks of a namespace.
+  std::vector<TaskKey> List(absl::string_view ns) const;
+  const config::Timeouts& timeouts() const { return options_.timeouts; }
+
+  // An event from a shim: remembers what the manager must know, and distributes it.
+  absl::Status Forward(containerd::types::Envelope envelope);
+
+  // Answers all waiters with UNAVAILABLE; from now on the end of a connection means nothing.
+  void Stop();
+
+ private:
+  friend class Launcher;
+  using TaskPtr = std::shared_ptr<Task>;
+  struct Creation;
+
+  Manager(Parts parts, ManagerOptions options);
+
+  TaskPtr Find(const TaskKey& key) const;
+  absl::StatusOr<TaskPtr> FindLive(const TaskKey& key) const;
+  void Settle(const TaskPtr& task);
+  void CallShim(const TaskPtr& task, absl::string_view method, std::string payload, absl::Duration timeout,
+                CallCallback done);
+  void AskWait(const TaskPtr& task, const std::string& exec_id);
+  void AnswerWaits(const TaskPtr& task, const std::string& exec_id,
+                   absl::StatusOr<shim::WaitResponse> answer);
+  void AnswerAllWaits(const TaskPtr& task, const absl::StatusOr<shim::WaitResponse>& answer);
+
+  // manager_create.cc
+  absl::Status Prepare(Creation* creation);  // on a worker
+  absl::Status MakeBundle(Creation* creation, const ContainerRecord& record);
+  absl::Status SpawnOurs(const TaskPtr& task);
+  absl::Status PrepareForeign(const TaskPtr& task);
+  void Launch(std::shared_ptr<Creation> creation, absl::Status prepared);
+  void StartForeign(std::shared_ptr<Creation> creation);
+  void SendCreate(std::shared_ptr<Creation> creation);
+  void OnCreated(std::shared_ptr<Creation> creation, absl::StatusOr<std::string> answer);
+  void FailCreate(std::shared_ptr<Creation> creation, absl::Status status);
+  ShimCall CallOf(const Task& task) const;
+  sys::SpawnOptions SpawnFor(const Task& task, ShimAction action) const;
+  absl::Status Connect(const TaskPtr& task);
+  void WatchLauncher(const TaskPtr& task);
+  void DrainLog(const TaskPtr& task);
+
+  // manager_end.cc
+  void OnShimGone(const TaskPtr& task);
+  bool Reconnect(const TaskPtr& task);
+  void CleanAfterShim(const TaskPtr& task);
+  void RunDelete(const TaskPtr& task, std::function<void(shim::DeleteResponse)> done);
+  void PublishEnd(const Task& task, const shim::DeleteResponse& end);
+  void EndShim(const TaskPtr& task, std::function<void()> done);
+  void OnEndTimeout(const TaskPtr& task);
+  void Disconnect(const TaskPtr& task);
+  void Bury(const TaskPtr& task);
+  void OnDeleted(const TaskPtr& task, absl::StatusOr<std::string> answer, const DeleteCallback& done);
+
+  // manager_load.cc
+  absl::Status Load();
+  void LoadOne(const TaskKey& key);
+  void OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer);
+
+  Parts parts_;
+  const ManagerOptions options_;
+  Bundles bundles_;
+  std::map<TaskKey, TaskPtr> tasks_;
+  std::set<TaskPtr> departing_;  // deleted, but their shims still end
+  uint64_t next_waiter_ = 1;
+  bool stopping_ = false;
+};
+
+}  // namespace gantry::tasks
+
+#endif  // GANTRY_DAEMON_TASKS_MANAGER_H_

@@ -1,0 +1,274 @@
+// How a task comes to be: the worker's part (records, files, spawn), then the loop's (the shim's answer).
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "api/any/any.h"
+#include "daemon/tasks/manager.h"
+#include "daemon/tasks/runtime_name.h"
+#include "daemon/tasks/shim_command.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/log.h"
+#include "runtime/sys/socket.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::tasks {
+namespace {
+
+// A foreign shim's `start` execs itself, and may do a lot; containerd sets no limit at all.
+constexpr absl::Duration kStartTimeout = absl::Seconds(30);
+constexpr size_t kMostSaid = 64 << 10;
+
+std::string Directory(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+}  // namespace
+
+struct Manager::Creation {
+  TaskPtr task;
+  std::shared_ptr<Ticket> ticket;
+  std::string runtime_path;
+  shim::CreateTaskRequest request;
+  google::protobuf::Any runtime_options;
+  CreateCallback done;
+  bool bundle_made = false;
+};
+
+std::shared_ptr<Manager::Ticket> Manager::CreateTask(const TaskKey& key, const std::string& runtime_path,
+                                                     shim::CreateTaskRequest request, CreateCallback done) {
+  auto ticket = std::make_shared<Ticket>();
+  const TaskPtr existing = Find(key);
+  if (existing != nullptr && (existing->phase == Phase::kEnding || existing->phase == Phase::kLoading)) {
+    existing->when_settled.push_back(
+        [this, key, runtime_path, request = std::move(request), done = std::move(done)] {
+          CreateTask(key, runtime_path, request, done);
+        });
+    return ticket;
+  }
+  if (existing != nullptr) {
+    done(absl::AlreadyExistsError(absl::StrCat("task ", key.id, " in namespace ", key.ns)));
+    return ticket;
+  }
+  auto creation = std::make_shared<Creation>();
+  creation->task = std::make_shared<Task>(key);
+  creation->ticket = ticket;
+  creation->runtime_path = runtime_path;
+  creation->request = std::move(request);
+  creation->done = std::move(done);
+  tasks_.emplace(key, creation->task);
+  parts_.records->Submit([this, creation] {
+    absl::Status prepared = Prepare(creation.get());
+    parts_.loop->Post([this, creation, prepared = std::move(prepared)] { Launch(creation, prepared); });
+  });
+  return ticket;
+}
+
+void Manager::Abandon(const TaskKey& key, const std::shared_ptr<Ticket>& ticket) {
+  ticket->abandoned = true;
+  const TaskPtr task = Find(key);
+  // A hung shim would keep the creation for ever: its connection is cut, which ends the call.
+  if (task != nullptr && task->phase == Phase::kCreating && task->client != nullptr) task->client->Close();
+}
+
+absl::Status Manager::Prepare(Creation* creation) {
+  const TaskPtr& task = creation->task;
+  GANTRY_ASSIGN_OR_RETURN(const ContainerRecord record, parts_.lookup(task->key));
+  const std::string& runtime = creation->runtime_path.empty() ? record.runtime : creation->runtime_path;
+  GANTRY_ASSIGN_OR_RETURN(const std::string program, ShimProgram(runtime, options_.runtime.runtimes));
+  absl::StatusOr<std::string> binary = FindProgram(program, options_.path, Directory(options_.daemon_binary));
+  if (!binary.ok()) return sys::Annotate(binary.status(), absl::StrCat("runtime \"", runtime, "\""));
+  task->binary = *binary;
+  GANTRY_RETURN_IF_ERROR(MakeBundle(creation, record));
+  return IsOurShim(task->binary) ? SpawnOurs(task) : PrepareForeign(task);
+}
+
+absl::Status Manager::MakeBundle(Creation* creation, const ContainerRecord& record) {
+  const TaskPtr& task = creation->task;
+  if (record.spec.value().empty() ||
+      any::BareName(record.spec.type_url()) != any::BareName(any::kRuntimeSpec)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("container ", task->key.id, " has no OCI runtime specification: its spec is of type \"",
+                     record.spec.type_url(), "\""));
+  }
+  GANTRY_RETURN_IF_ERROR(bundles_.Create(task->key, record.spec.value(), !IsOurShim(task->binary)));
+  creation->bundle_made = true;
+  creation->request.set_id(task->key.id);
+  creation->request.set_bundle(bundles_.Path(task->key));
+  if (!creation->request.has_options() && !record.runtime_options.type_url().empty()) {
+    *creation->request.mutable_options() = record.runtime_options;
+  }
+  creation->runtime_options = record.runtime_options;
+  return bundles_.WriteBinary(task->key, task->binary);
+}
+
+ShimCall Manager::CallOf(const Task& task) const {
+  return {task.binary,
+          task.key.ns,
+          task.key.id,
+          bundles_.Path(task.key),
+          options_.grpc_address,
+          options_.ttrpc_address,
+          options_.daemon_binary,
+          options_.debug};
+}
+
+sys::SpawnOptions Manager::SpawnFor(const Task& task, ShimAction action) const {
+  const ShimCall call = CallOf(task);
+  sys::SpawnOptions spawn;
+  spawn.path = task.binary;
+  spawn.argv = ShimArguments(call, action);
+  spawn.env = ShimEnvironment(call, options_.environment, options_.runtime.shim_env);
+  spawn.cwd = call.bundle;
+  return spawn;
+}
+
+// The short way: the socket exists before its shim, so nobody waits for an answer of `start`, and a daemon that is
+// killed here leaves a record of what it was about to start.
+absl::Status Manager::SpawnOurs(const TaskPtr& task) {
+  GANTRY_ASSIGN_OR_RETURN(task->socket_path, bundles_.SocketPath(task->key, options_.grpc_address));
+  task->bootstrap = {3, absl::StrCat("unix://", task->socket_path), "ttrpc"};
+  GANTRY_RETURN_IF_ERROR(bundles_.WriteBootstrap(task->key, task->bootstrap));
+  absl::StatusOr<sys::UniqueFd> socket = sys::ListenUnix(task->socket_path, SOCK_STREAM, 0600);
+  if (sys::ErrnoOf(socket.status()) == EADDRINUSE) {
+    // Of a shim that was killed: a live one has its bundle, and the bundle was free.
+    unlink(task->socket_path.c_str());
+    socket = sys::ListenUnix(task->socket_path, SOCK_STREAM, 0600);
+  }
+  GANTRY_RETURN_IF_ERROR(socket.status());
+  GANTRY_ASSIGN_OR_RETURN(const sys::UniqueFd log,
+                          sys::OpenAt(AT_FDCWD, absl::StrCat(bundles_.Path(task->key), "/shim.log"),
+                                      O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
+  sys::SpawnOptions spawn = SpawnFor(*task, ShimAction::kServe);
+  spawn.fds = {{socket->get(), 3}, {log.get(), 2}};
+  spawn.session = sys::SpawnOptions::Session::kNewSession;
+  GANTRY_ASSIGN_OR_RETURN(sys::Spawned spawned, sys::Spawn(spawn));
+  task->launcher = std::move(spawned.pidfd);
+  return absl::OkStatus();
+}
+
+absl::Status Manager::PrepareForeign(const TaskPtr& task) {
+  const std::string fifo = absl::StrCat(bundles_.Path(task->key), "/log");
+  if (mkfifo(fifo.c_str(), 0600) != 0) return sys::ErrnoStatus("mkfifo", fifo);
+  // Also for writing, so that it never is at its end when a shim closes it.
+  GANTRY_ASSIGN_OR_RETURN(task->log, sys::OpenAt(AT_FDCWD, fifo, O_RDWR | O_NONBLOCK));
+  return absl::OkStatus();
+}
+
+void Manager::Launch(std::shared_ptr<Creation> creation, absl::Status prepared) {
+  const TaskPtr& task = creation->task;
+  WatchLauncher(task);
+  if (!prepared.ok()) return FailCreate(creation, prepared);
+  if (task->socket_path.empty()) return StartForeign(creation);
+  if (absl::Status status = Connect(task); !status.ok()) return FailCreate(creation, status);
+  SendCreate(creation);
+}
+
+void Manager::StartForeign(std::shared_ptr<Creation> creation) {
+  const TaskPtr& task = creation->task;
+  DrainLog(task);
+  // Shims of containerd 1.7 to 2.2 take the options as they are; older ones don't look, newer ones understand both.
+  std::string input;
+  if (!creation->runtime_options.type_url().empty()) input = creation->runtime_options.SerializeAsString();
+  RunShimCommand(parts_.loop, SpawnFor(*task, ShimAction::kStart), std::move(input), kStartTimeout,
+                 [this, creation](absl::StatusOr<std::string> answer) {
+                   const TaskPtr& task = creation->task;
+                   absl::StatusOr<Bootstrap> bootstrap =
+                       answer.ok() ? ParseBootstrap(*answer) : absl::StatusOr<Bootstrap>(answer.status());
+                   absl::Status status = bootstrap.status();
+                   if (status.ok()) {
+                     task->bootstrap = *bootstrap;
+                     status = bundles_.WriteBootstrap(task->key, task->bootstrap);
+                   }
+                   if (status.ok()) status = Connect(task);
+                   if (!status.ok()) {
+                     return FailCreate(
+                         creation, sys::Annotate(status, absl::StrCat("starting the shim ", task->binary)));
+                   }
+                   SendCreate(creation);
+                 });
+}
+
+absl::Status Manager::Connect(const TaskPtr& task) {
+  GANTRY_ASSIGN_OR_RETURN(task->client, ttrpc::Client::Connect(parts_.loop, task->bootstrap.address));
+  task->client->OnClose([this, weak = std::weak_ptr<Task>(task)](const absl::Status&) {
+    if (const TaskPtr task = weak.lock()) OnShimGone(task);
+  });
+  return absl::OkStatus();
+}
+
+void Manager::WatchLauncher(const TaskPtr& task) {
+  if (!task->launcher.valid()) return;
+  const absl::Status status = parts_.loop->Add(task->launcher.fd(), EPOLLIN, [this, task](uint32_t) {
+    const TaskPtr self = task;  // Remove destroys this callback
+    parts_.loop->Remove(self->launcher.fd());
+    const auto ended = self->launcher.Reap(sys::PidFd::Block::kNoWait);
+    self->launcher = sys::PidFd();
+    if (ended.ok() && ended->has_value() && (*ended)->Code() == 0) return;
+    self->launch_error = "the shim did not start";
+    const absl::StatusOr<std::string> said =
+        sys::ReadFileAt(AT_FDCWD, absl::StrCat(bundles_.Path(self->key), "/shim.log"), kMostSaid, O_NOFOLLOW);
+    if (said.ok()) absl::StrAppend(&self->launch_error, ": ", absl::StripAsciiWhitespace(*said));
+    if (self->client != nullptr) self->client->Close();  // ends the call of Create
+  });
+  if (!status.ok()) task->launch_error = std::string(status.message());
+}
+
+void Manager::DrainLog(const TaskPtr& task) {
+  if (!task->log.valid()) return;
+  const absl::Status status =
+      parts_.loop->Add(task->log.get(), EPOLLIN, [weak = std::weak_ptr<Task>(task)](uint32_t) {
+        const TaskPtr task = weak.lock();
+        if (task == nullptr) return;
+        char buffer[4096];
+        const ssize_t size = read(task->log.get(), buffer, sizeof(buffer));
+        // A shim's lines are in the log's format already.
+        if (size > 0)
+          sys::WriteAll(STDERR_FILENO, absl::string_view(buffer, static_cast<size_t>(size))).IgnoreError();
+      });
+  if (!status.ok())
+    log::Warn("cannot read a shim's messages", {{"id", task->key.id}, {"error", status.ToString()}});
+}
+
+void Manager::SendCreate(std::shared_ptr<Creation> creation) {
+  if (creation->ticket->abandoned) {
+    return FailCreate(creation, absl::CancelledError("the client went away"));
+  }
+  CallShim(creation->task, "Create", creation->request.SerializeAsString(), absl::InfiniteDuration(),
+           [this, creation](absl::StatusOr<std::string> answer) { OnCreated(creation, std::move(answer)); });
+}
+
+void Manager::OnCreated(std::shared_ptr<Creation> creation, absl::StatusOr<std::string> answer) {
+  const TaskPtr& task = creation->task;
+  shim::CreateTaskResponse response;
+  if (answer.ok() && !response.ParseFromString(*answer)) {
+    answer = absl::InternalError("the shim's answer to Create is damaged");
+  }
+  if (answer.ok() && creation->ticket->abandoned) answer = absl::CancelledError("the client went away");
+  if (!answer.ok()) return FailCreate(creation, answer.status());
+  task->pid = response.pid();
+  task->phase = Phase::kLive;
+  log::Debug("task created", {{"ns", task->key.ns}, {"id", task->key.id}, {"pid", absl::StrCat(task->pid)}});
+  creation->done(task->pid);
+  Settle(task);
+}
+
+void Manager::FailCreate(std::shared_ptr<Creation> creation, absl::Status status) {
+  const TaskPtr& task = creation->task;
+  if (task->phase == Phase::kEnding) return;
+  task->phase = Phase::kEnding;
+  if (!task->launch_error.empty()) status = absl::UnknownError(task->launch_error);
+  auto finish = [this, creation, status] {
+    Bury(creation->task);
+    creation->done(status);
+  };
+  // Only a shim that existed can have left something behind.
+  if (task->bootstrap.address.empty() && !task->log.valid()) return finish();
+  EndShim(task,
+          [this, task, finish] { RunDelete(task, [finish](const shim::DeleteResponse&) { finish(); }); });
+}
+
+}  // namespace gantry::tasks

@@ -1,0 +1,218 @@
+// How a task ends: deleted by its client, or left behind by a shim that died.
+#include <signal.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "api/proto/containerd/events/task.pb.h"
+#include "daemon/tasks/manager.h"
+#include "daemon/tasks/shim_command.h"
+#include "runtime/sys/clock.h"
+#include "runtime/sys/log.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::tasks {
+namespace {
+
+constexpr uint32_t kKilled = 128 + SIGKILL;
+
+google::protobuf::Timestamp Now() {
+  const int64_t nanos = absl::ToUnixNanos(sys::WallNow());
+  google::protobuf::Timestamp timestamp;
+  timestamp.set_seconds(nanos / 1'000'000'000);
+  timestamp.set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+  return timestamp;
+}
+
+}  // namespace
+
+void Manager::Disconnect(const TaskPtr& task) {
+  if (task->end_timer != 0) parts_.loop->Cancel(std::exchange(task->end_timer, 0));
+  if (task->log.valid()) {
+    parts_.loop->Remove(task->log.get());
+    task->log.reset();
+  }
+  task->client.reset();
+}
+
+void Manager::OnShimGone(const TaskPtr& task) {
+  if (stopping_) return;
+  if (task->when_shim_gone) {
+    std::function<void()> next = std::exchange(task->when_shim_gone, nullptr);
+    if (task->end_timer != 0) parts_.loop->Cancel(std::exchange(task->end_timer, 0));
+    next();
+    return;
+  }
+  // While it is created, the failed call of Create takes care; while it ends, its own steps do.
+  if (task->phase != Phase::kLive && task->phase != Phase::kLoading) return;
+  if (Reconnect(task)) return;
+  log::Warn("a shim is gone: cleaning up after it", {{"ns", task->key.ns}, {"id", task->key.id}});
+  CleanAfterShim(task);
+}
+
+// A connection may end without its shim (a protocol error): then its tasks are alive, and it is called again.
+bool Manager::Reconnect(const TaskPtr& task) {
+  // From inside the old client's callback: it may be destroyed there.
+  if (!Connect(task).ok()) return false;
+  log::Warn("connected to a shim again", {{"ns", task->key.ns}, {"id", task->key.id}});
+  for (auto& [exec_id, group] : task->waits) group.asked = false;
+  std::vector<std::string> exec_ids;
+  for (const auto& [exec_id, group] : task->waits) exec_ids.push_back(exec_id);
+  for (const std::string& exec_id : exec_ids) AskWait(task, exec_id);
+  return true;
+}
+
+void Manager::CleanAfterShim(const TaskPtr& task) {
+  task->phase = Phase::kEnding;
+  RunDelete(task, [this, task](const shim::DeleteResponse& end) {
+    shim::WaitResponse answer;
+    answer.set_exit_status(end.exit_status());
+    *answer.mutable_exited_at() = end.exited_at();
+    task->end = answer;
+    PublishEnd(*task, end);
+    Bury(task);
+    AnswerAllWaits(task, answer);
+  });
+}
+
+void Manager::RunDelete(const TaskPtr& task, std::function<void(shim::DeleteResponse)> done) {
+  RunShimCommand(parts_.loop, SpawnFor(*task, ShimAction::kDelete), "", options_.timeouts.shim_cleanup,
+                 [task, done = std::move(done)](absl::StatusOr<std::string> output) {
+                   shim::DeleteResponse end;
+                   if (!output.ok() || !end.ParseFromString(*output)) {
+                     log::Error(
+                         "the shim's delete failed",
+                         {{"ns", task->key.ns}, {"id", task->key.id}, {"error", output.status().ToString()}});
+                     end.Clear();
+                   }
+                   if (end.pid() == 0) end.set_pid(task->pid);
+                   if (!end.has_exited_at()) {
+                     end.set_exit_status(kKilled);
+                     *end.mutable_exited_at() = Now();
+                   }
+                   done(end);
+                 });
+}
+
+void Manager::PublishEnd(const Task& task, const shim::DeleteResponse& end) {
+  if (end.pid() == 0) return;  // nothing was ever created: there is no start that an end could follow
+  absl::Status status;
+  if (!task.exit_published) {
+    containerd::events::TaskExit exit;
+    exit.set_container_id(task.key.id);
+    exit.set_id(task.key.id);
+    exit.set_pid(end.pid());
+    exit.set_exit_status(end.exit_status());
+    *exit.mutable_exited_at() = end.exited_at();
+    status = parts_.exchange->Publish(task.key.ns, "/tasks/exit", exit);
+  }
+  containerd::events::TaskDelete deleted;
+  deleted.set_container_id(task.key.id);
+  deleted.set_pid(end.pid());
+  deleted.set_exit_status(end.exit_status());
+  *deleted.mutable_exited_at() = end.exited_at();
+  status.Update(parts_.exchange->Publish(task.key.ns, "/tasks/delete", deleted));
+  if (!status.ok())
+    log::Error("cannot publish the end of a task", {{"id", task.key.id}, {"error", status.ToString()}});
+}
+
+// Asks the shim to end, and calls `done` when it has, or when its time is over: one that hangs ends by itself as soon
+// as it runs again and sees that its bundle is gone.
+void Manager::EndShim(const TaskPtr& task, std::function<void()> done) {
+  if (task->client == nullptr || task->client->closed()) {
+    parts_.loop->Post(std::move(done));
+    return;
+  }
+  task->when_shim_gone = std::move(done);
+  task->end_timer = parts_.loop->RunAfter(options_.timeouts.shim_shutdown, [this, task] {
+    task->end_timer = 0;
+    OnEndTimeout(task);
+  });
+  shim::ShutdownRequest request;
+  request.set_id(task->key.id);
+  request.set_now(true);
+  CallShim(task, "Shutdown", request.SerializeAsString(), options_.timeouts.shim_shutdown,
+           [](const absl::StatusOr<std::string>&) {});
+}
+
+void Manager::OnEndTimeout(const TaskPtr& task) {
+  log::Warn("a shim does not end", {{"ns", task->key.ns}, {"id", task->key.id}});
+  if (task->when_shim_gone) std::exchange(task->when_shim_gone, nullptr)();
+}
+
+// Takes the task out of the books; its place is free afterwards.
+void Manager::Bury(const TaskPtr& task) {
+  Disconnect(task);
+  if (!task->socket_path.empty()) unlink(task->socket_path.c_str());
+  absl::StatusOr<std::string> discarded = bundles_.Discard(task->key);
+  if (!discarded.ok()) {
+    log::Error("cannot remove a bundle", {{"id", task->key.id}, {"error", discarded.status().ToString()}});
+  } else if (!discarded->empty()) {
+    parts_.bulk->Submit([this, path = *discarded] {
+      const absl::Status status = bundles_.Destroy(path);
+      if (!status.ok()) log::Error("cannot remove a bundle", {{"path", path}, {"error", status.ToString()}});
+    });
+  }
+  departing_.erase(task);
+  const auto it = tasks_.find(task->key);
+  if (it != tasks_.end() && it->second == task) tasks_.erase(it);
+  Settle(task);
+}
+
+void Manager::Delete(const TaskKey& key, DeleteCallback done) {
+  absl::StatusOr<TaskPtr> task = FindLive(key);
+  if (!task.ok()) {
+    done(task.status());
+    return;
+  }
+  shim::DeleteRequest request;
+  request.set_id(key.id);
+  CallShim(*task, "Delete", request.SerializeAsString(), absl::InfiniteDuration(),
+           [this, task = *task, done = std::move(done)](absl::StatusOr<std::string> answer) {
+             OnDeleted(task, std::move(answer), done);
+           });
+}
+
+void Manager::OnDeleted(const TaskPtr& task, absl::StatusOr<std::string> answer, const DeleteCallback& done) {
+  if (task->phase == Phase::kEnding) {
+    done(absl::NotFoundError(absl::StrCat("task ", task->key.id, " was deleted meanwhile")));
+    return;
+  }
+  shim::DeleteResponse response;
+  if (answer.ok() && !response.ParseFromString(*answer)) {
+    answer = absl::InternalError("the shim's answer to Delete is damaged");
+  }
+  const bool connected = task->client != nullptr && !task->client->closed();
+  if (!answer.ok() && (!absl::IsNotFound(answer.status()) || !connected)) {
+    done(answer.status());  // it runs; or its shim is gone, and is being cleaned up after
+    return;
+  }
+  task->phase = Phase::kEnding;
+  if (answer.ok()) {
+    task->end.emplace();
+    task->end->set_exit_status(response.exit_status());
+    *task->end->mutable_exited_at() = response.exited_at();
+  }
+  // The place is made free at once; the shim ends in its own time.
+  if (!task->socket_path.empty()) unlink(task->socket_path.c_str());
+  auto place = std::make_shared<Task>(task->key);
+  place->when_settled = std::move(task->when_settled);
+  departing_.insert(task);
+  EndShim(task, [this, task] {
+    if (task->end.has_value()) AnswerAllWaits(task, *task->end);
+    AnswerAllWaits(task, absl::NotFoundError(absl::StrCat("task ", task->key.id, " was deleted")));
+    Disconnect(task);
+    departing_.erase(task);
+  });
+  tasks_[task->key] = place;
+  place->phase = Phase::kEnding;
+  Bury(place);
+  if (answer.ok()) {
+    done(std::move(response));
+  } else {
+    done(answer.status());
+  }
+}
+
+}  // namespace gantry::tasks

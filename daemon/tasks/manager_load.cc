@@ -1,0 +1,85 @@
+// Finding the shims of a former daemon.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/server/identifier.h"
+#include "daemon/tasks/manager.h"
+#include "daemon/tasks/runtime_name.h"
+#include "runtime/sys/log.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::tasks {
+
+absl::Status Manager::Load() {
+  GANTRY_ASSIGN_OR_RETURN(const std::vector<TaskKey> keys, bundles_.List());
+  // Connecting to a unix socket answers at once, also when nobody serves it; all that may take time comes later, from
+  // the loop, for each on its own.
+  for (const TaskKey& key : keys) {
+    if (server::ValidateIdentifier("namespace", key.ns).ok() &&
+        server::ValidateIdentifier("id", key.id).ok()) {
+      LoadOne(key);
+    } else {
+      log::Warn("not a bundle: left alone", {{"path", bundles_.Path(key)}});
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Manager::LoadOne(const TaskKey& key) {
+  auto task = std::make_shared<Task>(key);
+  task->phase = Phase::kLoading;
+  tasks_.emplace(key, task);
+  const absl::StatusOr<std::string> binary = bundles_.ReadBinary(key);
+  const absl::StatusOr<Bootstrap> bootstrap = bundles_.ReadBootstrap(key);
+  if (!binary.ok()) {
+    log::Warn("removing a bundle for which no shim was started", {{"path", bundles_.Path(key)}});
+    task->phase = Phase::kEnding;
+    Bury(task);
+    return;
+  }
+  task->binary = *binary;
+  absl::Status status = bootstrap.status();
+  if (bootstrap.ok()) {
+    task->bootstrap = *bootstrap;
+    if (IsOurShim(task->binary)) {
+      if (absl::StatusOr<std::string> path = bundles_.SocketPath(key, options_.grpc_address); path.ok()) {
+        task->socket_path = *path;
+      }
+    }
+    status = Connect(task);
+  }
+  if (!status.ok()) {
+    log::Warn("a shim is gone: cleaning up after it",
+              {{"ns", key.ns}, {"id", key.id}, {"reason", std::string(status.message())}});
+    CleanAfterShim(task);
+    return;
+  }
+  shim::StateRequest request;
+  request.set_id(key.id);
+  CallShim(task, "State", request.SerializeAsString(), options_.timeouts.shim_load,
+           [this, task](absl::StatusOr<std::string> answer) { OnLoaded(task, std::move(answer)); });
+}
+
+void Manager::OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer) {
+  if (task->phase != Phase::kLoading || task->client == nullptr || task->client->closed()) return;
+  shim::StateResponse state;
+  if (absl::IsNotFound(answer.status())) {
+    // A daemon was killed between the shim's start and the container's creation.
+    log::Warn("ending a shim without a container", {{"ns", task->key.ns}, {"id", task->key.id}});
+    task->phase = Phase::kEnding;
+    EndShim(task, [this, task] { CleanAfterShim(task); });
+    return;
+  }
+  if (answer.ok() && state.ParseFromString(*answer)) {
+    task->pid = state.pid();
+    log::Info("found a task again",
+              {{"ns", task->key.ns}, {"id", task->key.id}, {"pid", absl::StrCat(task->pid)}});
+  } else {
+    log::Warn("a shim does not answer; its task is kept",
+              {{"ns", task->key.ns}, {"id", task->key.id}, {"error", answer.status().ToString()}});
+  }
+  task->phase = Phase::kLive;
+  Settle(task);
+}
+
+}  // namespace gantry::tasks

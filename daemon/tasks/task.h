@@ -1,0 +1,71 @@
+// One task as the manager sees it: its shim, how far it is, and who waits for it. Only the manager uses this.
+#ifndef GANTRY_DAEMON_TASKS_TASK_H_
+#define GANTRY_DAEMON_TASKS_TASK_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "api/proto/containerd/runtime/task/v3/shim.pb.h"
+#include "api/ttrpc/client.h"
+#include "daemon/tasks/bundle.h"
+#include "daemon/tasks/shim_protocol.h"
+#include "runtime/sys/event_loop.h"
+#include "runtime/sys/pidfd.h"
+#include "runtime/sys/unique_fd.h"
+
+namespace gantry::tasks {
+
+namespace shim = containerd::task::v3;
+
+//   kCreating -> kLive -> kEnding -> (gone)
+//   kLoading --^            ^
+//       |  \----------------|
+//   (found at the daemon's start)
+enum class Phase {
+  kCreating,  // no client knows it yet
+  kLoading,   // a shim was found, and is asked what it has
+  kLive,      // calls go to its shim
+  kEnding,    // its shim is gone or goes; it counts as not there, but its place is not free yet
+};
+
+using WaitCallback = std::function<void(absl::StatusOr<shim::WaitResponse>)>;
+
+// Those who wait for one process. One call to the shim serves them all.
+struct WaitGroup {
+  bool asked = false;
+  std::map<uint64_t, WaitCallback> waiters;
+};
+
+struct Task {
+  explicit Task(TaskKey k) : key(std::move(k)) {}
+
+  const TaskKey key;
+  Phase phase = Phase::kCreating;
+  std::string binary;       // the shim's program
+  Bootstrap bootstrap;      // where it listens
+  std::string socket_path;  // the socket that the daemon made for it; empty for a foreign shim
+  std::unique_ptr<ttrpc::Client> client;
+  sys::PidFd launcher;       // the first process of our shim, which ends once the shim is detached
+  std::string launch_error;  // what it said, if it failed
+  sys::UniqueFd log;         // the reading end of a foreign shim's messages
+
+  uint32_t pid = 0;                        // of init, once known
+  bool exit_published = false;             // init's exit reached the subscribers
+  std::map<std::string, WaitGroup> waits;  // by exec id; empty: init
+  std::optional<shim::WaitResponse> end;   // how init ended, once the task is deleted or its shim is gone
+
+  std::function<void()> when_shim_gone;  // set while its end is awaited
+  sys::EventLoop::TimerId end_timer = 0;
+  std::vector<std::function<void()>> when_settled;  // run when it is live or gone
+};
+
+}  // namespace gantry::tasks
+
+#endif  // GANTRY_DAEMON_TASKS_TASK_H_

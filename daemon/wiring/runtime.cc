@@ -1,0 +1,126 @@
+#include "daemon/wiring/runtime.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <climits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "api/any/any.h"
+#include "api/proto/containerd/types/introspection.pb.h"
+#include "daemon/services/tasks_service.h"
+#include "daemon/tasks/runtime_name.h"
+#include "daemon/tasks/shim_command.h"
+#include "daemon/wiring/plugins.h"
+#include "runtime/sys/log.h"
+#include "runtime/sys/status.h"
+
+namespace gantry::wiring {
+namespace {
+
+constexpr absl::Duration kInfoTimeout = absl::Seconds(10);
+
+absl::StatusOr<std::string> OwnBinary() {
+  char path[PATH_MAX];
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
+  if (size < 0) return sys::ErrnoStatus("readlink", "/proc/self/exe");
+  return std::string(path, static_cast<size_t>(size));
+}
+
+absl::StatusOr<tasks::ManagerOptions> OptionsFrom(const config::Config& config) {
+  tasks::ManagerOptions options;
+  options.root = config.root;
+  options.state = config.state;
+  options.grpc_address = config.grpc.socket.address;
+  options.ttrpc_address = config.TtrpcAddress();
+  GANTRY_ASSIGN_OR_RETURN(options.daemon_binary, OwnBinary());
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    options.environment.emplace_back(*variable);
+  const char* const path = getenv("PATH");
+  options.path = path == nullptr ? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" : path;
+  options.runtime = config.runtime;
+  options.timeouts = config.timeouts;
+  options.debug = log::Enabled(log::Level::kDebug);
+  return options;
+}
+
+// PluginInfo of the runtime: what a shim's `-info` says of itself. On a worker, which waits for the loop.
+absl::StatusOr<google::protobuf::Any> ShimInfo(sys::EventLoop* loop, const tasks::ManagerOptions& options,
+                                               const google::protobuf::Any& request) {
+  GANTRY_ASSIGN_OR_RETURN(auto asked, any::Unpack<containerd::types::RuntimeRequest>(request));
+  GANTRY_ASSIGN_OR_RETURN(const std::string program,
+                          tasks::ShimProgram(asked.runtime_path(), options.runtime.runtimes));
+  const std::string own = options.daemon_binary.substr(0, options.daemon_binary.rfind('/'));
+  sys::SpawnOptions spawn;
+  GANTRY_ASSIGN_OR_RETURN(spawn.path, tasks::FindProgram(program, options.path, own));
+  spawn.argv = {spawn.path, "-info"};
+  spawn.env = options.environment;
+  std::string input;
+  if (asked.has_options()) input = asked.options().SerializeAsString();
+  struct Answer {
+    absl::StatusOr<std::string> output;
+    absl::Notification ready;
+  };
+  auto answer = std::make_shared<Answer>();
+  loop->Post([loop, spawn, input, answer] {
+    tasks::RunShimCommand(loop, spawn, input, kInfoTimeout, [answer](absl::StatusOr<std::string> output) {
+      answer->output = std::move(output);
+      answer->ready.Notify();
+    });
+  });
+  if (!answer->ready.WaitForNotificationWithTimeout(kInfoTimeout * 2)) {
+    return absl::DeadlineExceededError("the daemon is stopping");
+  }
+  GANTRY_RETURN_IF_ERROR(answer->output.status());
+  containerd::types::RuntimeInfo info;
+  if (!info.ParseFromString(*answer->output)) {
+    return absl::InternalError(absl::StrCat("what ", spawn.path, " -info says is no RuntimeInfo"));
+  }
+  google::protobuf::Any packed;
+  any::Pack(info, &packed);
+  return packed;
+}
+
+absl::StatusOr<tasks::ContainerRecord> Lookup(const metadata::Containers& containers,
+                                              const tasks::TaskKey& key) {
+  GANTRY_ASSIGN_OR_RETURN(metadata::Container container, containers.Get({key.ns, ""}, key.id));
+  tasks::ContainerRecord record;
+  record.runtime = container.runtime().name();
+  record.runtime_options.Swap(container.mutable_runtime()->mutable_options());
+  record.spec.Swap(container.mutable_spec());
+  return record;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, metadata::Containers* containers,
+                                                     sys::UniqueFd event_socket, Services* services) {
+  GANTRY_ASSIGN_OR_RETURN(const tasks::ManagerOptions options, OptionsFrom(*core.config));
+  auto runtime = std::make_unique<Runtime>();
+  tasks::Manager::Parts parts{core.loop, core.records, core.bulk, core.exchange,
+                              [containers](const tasks::TaskKey& key) { return Lookup(*containers, key); }};
+  GANTRY_ASSIGN_OR_RETURN(runtime->manager, tasks::Manager::Create(std::move(parts), options));
+  GANTRY_ASSIGN_OR_RETURN(
+      runtime->endpoint,
+      tasks::EventEndpoint::Start(core.loop, std::move(event_socket), options.ttrpc_address,
+                                  [manager = runtime->manager.get()](containerd::types::Envelope envelope) {
+                                    return manager->Forward(std::move(envelope));
+                                  }));
+  services->push_back(std::make_unique<services::TasksService>(runtime->manager.get(), core.loop));
+
+  services::PluginRecord record = Plugin(kRuntimePlugin, "task");
+  record.platform_bound = true;
+  record.requires_types = {kEventPlugin, kMetadataPlugin};
+  record.info = [loop = core.loop, options](const google::protobuf::Any& request) {
+    return ShimInfo(loop, options, request);
+  };
+  core.plugins.push_back(std::move(record));
+  AddServicePlugins("tasks", &core.plugins);
+  return runtime;
+}
+
+}  // namespace gantry::wiring
