@@ -6,9 +6,11 @@
 #include "content/local_store.h"
 #include "daemon/services/containers_service.h"
 #include "daemon/services/content_service.h"
+#include "daemon/services/diff_service.h"
 #include "daemon/services/images_service.h"
 #include "daemon/services/leases_service.h"
 #include "daemon/services/namespaces_service.h"
+#include "daemon/services/snapshots_service.h"
 #include "daemon/wiring/plugins.h"
 #include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
@@ -86,7 +88,19 @@ void AddServices(Core& core, Storage* storage, Services* services) {
       std::make_unique<services::LeasesService>(&*storage->leases, &*storage->scheduler, core.records));
   services->push_back(
       std::make_unique<services::ContentService>(&*storage->content, core.exchange, core.records, core.bulk));
-  for (const char* service : {"namespaces", "containers", "images", "leases", "content"}) {
+  services::SnapshotsService::Options snapshots;
+  for (const auto& [name, snapshotter] : storage->snapshotters) {
+    snapshots.snapshotters[name] = snapshotter.get();
+  }
+  snapshots.database = storage->database.get();
+  snapshots.events = core.exchange;
+  snapshots.records = core.records;
+  snapshots.bulk = core.bulk;
+  services->push_back(std::make_unique<services::SnapshotsService>(std::move(snapshots)));
+  services->push_back(std::make_unique<services::DiffService>(&*storage->content, core.bulk));
+  core.plugins.push_back(Plugin(kDifferPlugin, "walking"));
+  for (const char* service :
+       {"namespaces", "containers", "images", "leases", "content", "snapshots", "diff"}) {
     AddServicePlugins(service, &core.plugins);
   }
 }
