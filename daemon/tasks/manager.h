@@ -134,7 +134,7 @@ class Manager {
   // manager_create.cc
   absl::Status Prepare(Creation* creation);  // on a worker
   absl::Status MakeBundle(Creation* creation, const ContainerRecord& record);
-  absl::Status SpawnOurs(const TaskPtr& task);
+  absl::Status SpawnOurs(Creation* creation);
   absl::Status PrepareForeign(const TaskPtr& task);
   void Launch(std::shared_ptr<Creation> creation, absl::Status prepared);
   void StartForeign(std::shared_ptr<Creation> creation);
@@ -144,7 +144,8 @@ class Manager {
   ShimCall CallOf(const Task& task) const;
   sys::SpawnOptions SpawnFor(const Task& task, ShimAction action) const;
   absl::Status Connect(const TaskPtr& task);
-  void WatchLauncher(const TaskPtr& task);
+  void Watch(const TaskPtr& task, sys::PidFd process);
+  void OnProcessEnd(const TaskPtr& task);
   void DrainLog(const TaskPtr& task);
 
   // manager_end.cc
@@ -163,6 +164,7 @@ class Manager {
   absl::Status Load();
   void LoadOne(const TaskKey& key);
   void OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer);
+  void AskProcess(const TaskPtr& task);
 
   Parts parts_;
   const ManagerOptions options_;

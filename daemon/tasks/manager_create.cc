@@ -35,7 +35,7 @@ struct Manager::Creation {
   shim::CreateTaskRequest request;
   google::protobuf::Any runtime_options;
   CreateCallback done;
-  bool bundle_made = false;
+  sys::PidFd process;
 };
 
 std::shared_ptr<Manager::Ticket> Manager::CreateTask(const TaskKey& key, const std::string& runtime_path,
@@ -83,7 +83,7 @@ absl::Status Manager::Prepare(Creation* creation) {
   if (!binary.ok()) return sys::Annotate(binary.status(), absl::StrCat("runtime \"", runtime, "\""));
   task->binary = *binary;
   GANTRY_RETURN_IF_ERROR(MakeBundle(creation, record));
-  return IsOurShim(task->binary) ? SpawnOurs(task) : PrepareForeign(task);
+  return IsOurShim(task->binary) ? SpawnOurs(creation) : PrepareForeign(task);
 }
 
 absl::Status Manager::MakeBundle(Creation* creation, const ContainerRecord& record) {
@@ -95,7 +95,6 @@ absl::Status Manager::MakeBundle(Creation* creation, const ContainerRecord& reco
                      record.spec.type_url(), "\""));
   }
   GANTRY_RETURN_IF_ERROR(bundles_.Create(task->key, record.spec.value(), !IsOurShim(task->binary)));
-  creation->bundle_made = true;
   creation->request.set_id(task->key.id);
   creation->request.set_bundle(bundles_.Path(task->key));
   if (!creation->request.has_options() && !record.runtime_options.type_url().empty()) {
@@ -128,7 +127,8 @@ sys::SpawnOptions Manager::SpawnFor(const Task& task, ShimAction action) const {
 
 // The short way: the socket exists before its shim, so nobody waits for an answer of `start`, and a daemon that is
 // killed here leaves a record of what it was about to start.
-absl::Status Manager::SpawnOurs(const TaskPtr& task) {
+absl::Status Manager::SpawnOurs(Creation* creation) {
+  const TaskPtr& task = creation->task;
   GANTRY_ASSIGN_OR_RETURN(task->socket_path, bundles_.SocketPath(task->key, options_.grpc_address));
   task->bootstrap = {3, absl::StrCat("unix://", task->socket_path), "ttrpc"};
   GANTRY_RETURN_IF_ERROR(bundles_.WriteBootstrap(task->key, task->bootstrap));
@@ -144,9 +144,11 @@ absl::Status Manager::SpawnOurs(const TaskPtr& task) {
                                       O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
   sys::SpawnOptions spawn = SpawnFor(*task, ShimAction::kServe);
   spawn.fds = {{socket->get(), 3}, {log.get(), 2}};
+  // As shim/README.md has it: so started, the program is the shim at once, and no child of ours.
   spawn.session = sys::SpawnOptions::Session::kNewSession;
+  spawn.orphan = true;
   GANTRY_ASSIGN_OR_RETURN(sys::Spawned spawned, sys::Spawn(spawn));
-  task->launcher = std::move(spawned.pidfd);
+  creation->process = std::move(spawned.pidfd);
   return absl::OkStatus();
 }
 
@@ -160,7 +162,7 @@ absl::Status Manager::PrepareForeign(const TaskPtr& task) {
 
 void Manager::Launch(std::shared_ptr<Creation> creation, absl::Status prepared) {
   const TaskPtr& task = creation->task;
-  WatchLauncher(task);
+  Watch(task, std::move(creation->process));
   if (!prepared.ok()) return FailCreate(creation, prepared);
   if (task->socket_path.empty()) return StartForeign(creation);
   if (absl::Status status = Connect(task); !status.ok()) return FailCreate(creation, status);
@@ -200,21 +202,25 @@ absl::Status Manager::Connect(const TaskPtr& task) {
   return absl::OkStatus();
 }
 
-void Manager::WatchLauncher(const TaskPtr& task) {
-  if (!task->launcher.valid()) return;
-  const absl::Status status = parts_.loop->Add(task->launcher.fd(), EPOLLIN, [this, task](uint32_t) {
-    const TaskPtr self = task;  // Remove destroys this callback
-    parts_.loop->Remove(self->launcher.fd());
-    const auto ended = self->launcher.Reap(sys::PidFd::Block::kNoWait);
-    self->launcher = sys::PidFd();
-    if (ended.ok() && ended->has_value() && (*ended)->Code() == 0) return;
-    self->launch_error = "the shim did not start";
+void Manager::Watch(const TaskPtr& task, sys::PidFd process) {
+  if (!process.valid()) return;
+  const absl::Status status =
+      parts_.loop->Add(process.fd(), EPOLLIN, [this, weak = std::weak_ptr<Task>(task)](uint32_t) {
+        if (const TaskPtr task = weak.lock()) OnProcessEnd(task);
+      });
+  // Unwatched, its end is still seen by the end of its connection.
+  if (status.ok()) task->process = std::move(process);
+}
+
+void Manager::OnProcessEnd(const TaskPtr& task) {
+  parts_.loop->Remove(task->process.fd());
+  task->process = sys::PidFd();
+  if (task->phase == Phase::kCreating) {
     const absl::StatusOr<std::string> said =
-        sys::ReadFileAt(AT_FDCWD, absl::StrCat(bundles_.Path(self->key), "/shim.log"), kMostSaid, O_NOFOLLOW);
-    if (said.ok()) absl::StrAppend(&self->launch_error, ": ", absl::StripAsciiWhitespace(*said));
-    if (self->client != nullptr) self->client->Close();  // ends the call of Create
-  });
-  if (!status.ok()) task->launch_error = std::string(status.message());
+        sys::ReadFileAt(AT_FDCWD, absl::StrCat(bundles_.Path(task->key), "/shim.log"), kMostSaid, O_NOFOLLOW);
+    task->last_words = absl::StrCat("the shim ended: ", said.ok() ? absl::StripAsciiWhitespace(*said) : "");
+  }
+  if (task->client != nullptr) task->client->Close();  // what is left of it may still hold the connection
 }
 
 void Manager::DrainLog(const TaskPtr& task) {
@@ -260,7 +266,7 @@ void Manager::FailCreate(std::shared_ptr<Creation> creation, absl::Status status
   const TaskPtr& task = creation->task;
   if (task->phase == Phase::kEnding) return;
   task->phase = Phase::kEnding;
-  if (!task->launch_error.empty()) status = absl::UnknownError(task->launch_error);
+  if (!task->last_words.empty()) status = absl::UnknownError(task->last_words);
   auto finish = [this, creation, status] {
     Bury(creation->task);
     creation->done(status);

@@ -16,6 +16,7 @@ namespace gantry::tasks {
 namespace {
 
 constexpr uint32_t kKilled = 128 + SIGKILL;
+constexpr absl::Duration kDying = absl::Milliseconds(5);
 
 google::protobuf::Timestamp Now() {
   const int64_t nanos = absl::ToUnixNanos(sys::WallNow());
@@ -33,6 +34,10 @@ void Manager::Disconnect(const TaskPtr& task) {
     parts_.loop->Remove(task->log.get());
     task->log.reset();
   }
+  if (task->process.valid()) {
+    parts_.loop->Remove(task->process.fd());
+    task->process = sys::PidFd();
+  }
   task->client.reset();
 }
 
@@ -46,6 +51,11 @@ void Manager::OnShimGone(const TaskPtr& task) {
   }
   // While it is created, the failed call of Create takes care; while it ends, its own steps do.
   if (task->phase != Phase::kLive && task->phase != Phase::kLoading) return;
+  // A dying process closes its descriptors before it counts as ended.
+  if (!std::exchange(task->disconnected, true)) {
+    parts_.loop->RunAfter(kDying, [this, task] { OnShimGone(task); });
+    return;
+  }
   if (Reconnect(task)) return;
   log::Warn("a shim is gone: cleaning up after it", {{"ns", task->key.ns}, {"id", task->key.id}});
   CleanAfterShim(task);
@@ -55,6 +65,7 @@ void Manager::OnShimGone(const TaskPtr& task) {
 bool Manager::Reconnect(const TaskPtr& task) {
   // From inside the old client's callback: it may be destroyed there.
   if (!Connect(task).ok()) return false;
+  task->disconnected = false;
   log::Warn("connected to a shim again", {{"ns", task->key.ns}, {"id", task->key.id}});
   for (auto& [exec_id, group] : task->waits) group.asked = false;
   std::vector<std::string> exec_ids;
@@ -117,8 +128,7 @@ void Manager::PublishEnd(const Task& task, const shim::DeleteResponse& end) {
     log::Error("cannot publish the end of a task", {{"id", task.key.id}, {"error", status.ToString()}});
 }
 
-// Asks the shim to end, and calls `done` when it has, or when its time is over: one that hangs ends by itself as soon
-// as it runs again and sees that its bundle is gone.
+// Asks the shim to end, and calls `done` when it has. One that does not is killed.
 void Manager::EndShim(const TaskPtr& task, std::function<void()> done) {
   if (task->client == nullptr || task->client->closed()) {
     parts_.loop->Post(std::move(done));
@@ -137,7 +147,10 @@ void Manager::EndShim(const TaskPtr& task, std::function<void()> done) {
 }
 
 void Manager::OnEndTimeout(const TaskPtr& task) {
-  log::Warn("a shim does not end", {{"ns", task->key.ns}, {"id", task->key.id}});
+  log::Warn("a shim does not end: killing it", {{"ns", task->key.ns}, {"id", task->key.id}});
+  // Its end is seen by the watch. One that cannot be killed from here ends by itself as soon as it runs again and
+  // sees that its bundle is gone.
+  if (task->process.valid() && task->process.Signal(SIGKILL).ok()) return;
   if (task->when_shim_gone) std::exchange(task->when_shim_gone, nullptr)();
 }
 

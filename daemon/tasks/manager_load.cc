@@ -79,7 +79,22 @@ void Manager::OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer) 
               {{"ns", task->key.ns}, {"id", task->key.id}, {"error", answer.status().ToString()}});
   }
   task->phase = Phase::kLive;
+  AskProcess(task);
   Settle(task);
+}
+
+// Which process the shim is: to see its end at once, and to end it should it hang.
+void Manager::AskProcess(const TaskPtr& task) {
+  shim::ConnectRequest request;
+  request.set_id(task->key.id);
+  CallShim(task, "Connect", request.SerializeAsString(), options_.timeouts.shim_load,
+           [this, task](const absl::StatusOr<std::string>& answer) {
+             shim::ConnectResponse response;
+             if (!answer.ok() || !response.ParseFromString(*answer) || task->phase != Phase::kLive) return;
+             absl::StatusOr<sys::PidFd> process = sys::PidFd::Open(static_cast<pid_t>(response.shim_pid()));
+             // The answer came over a connection that still stands, so the number is still the shim's.
+             if (process.ok() && !task->client->closed()) Watch(task, *std::move(process));
+           });
 }
 
 }  // namespace gantry::tasks

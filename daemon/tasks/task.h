@@ -52,15 +52,16 @@ struct Task {
   Bootstrap bootstrap;      // where it listens
   std::string socket_path;  // the socket that the daemon made for it; empty for a foreign shim
   std::unique_ptr<ttrpc::Client> client;
-  sys::PidFd launcher;       // the first process of our shim, which ends once the shim is detached
-  std::string launch_error;  // what it said, if it failed
-  sys::UniqueFd log;         // the reading end of a foreign shim's messages
+  sys::PidFd process;      // the shim, while it is known to live; watched by the loop
+  std::string last_words;  // what our shim wrote before it ended in the middle of a creation
+  sys::UniqueFd log;       // the reading end of a foreign shim's messages
 
   uint32_t pid = 0;                        // of init, once known
   bool exit_published = false;             // init's exit reached the subscribers
   std::map<std::string, WaitGroup> waits;  // by exec id; empty: init
   std::optional<shim::WaitResponse> end;   // how init ended, once the task is deleted or its shim is gone
 
+  bool disconnected = false;  // its connection ended; it is about to be seen whether the shim did too
   std::function<void()> when_shim_gone;  // set while its end is awaited
   sys::EventLoop::TimerId end_timer = 0;
   std::vector<std::function<void()>> when_settled;  // run when it is live or gone
