@@ -27,7 +27,7 @@ struct Options {
   std::string bundle;         // absolute; the working directory unless given
   bool debug = false;
   int socket_fd = -1;   // `serve`: the listening socket
-  int max_version = 3;  // $MAX_SHIM_VERSION: the newest form of answer that the daemon knows
+  int max_version = 0;  // $MAX_SHIM_VERSION: the newest answer that the daemon knows; 0: it did not say
 };
 
 // `arguments` without the program's name; `environment` as in environ(7). INVALID_ARGUMENT names the flag and

@@ -22,6 +22,7 @@ std::string ShimCgroupOf(const google::protobuf::Any& any) {
 
 StartInput ReadStartInput(absl::string_view input, Options* options) {
   StartInput result;
+  const AnswerForm to_any = options->max_version == 0 ? AnswerForm::kBareAddress : AnswerForm::kJson;
   if (input.empty()) {
     result.answer = options->max_version <= 2 ? AnswerForm::kBareAddress : AnswerForm::kJson;
     return result;
@@ -41,7 +42,7 @@ StartInput ReadStartInput(absl::string_view input, Options* options) {
     }
     return result;
   }
-  result.answer = AnswerForm::kJson;
+  result.answer = to_any;
   google::protobuf::Any any;
   if (any.ParseFromArray(input.data(), static_cast<int>(input.size())))
     result.shim_cgroup = ShimCgroupOf(any);

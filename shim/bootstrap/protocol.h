@@ -1,12 +1,13 @@
 // What `start` is told on standard input and answers on standard output: three generations of daemons.
 //
-//   stdin                        answer on stdout
-//   BootstrapParams  (2.3 on)    BootstrapResult, protobuf
-//   Any of options   (1.7, 2.x)  JSON {"version":3,"address":"unix://…","protocol":"ttrpc"}
-//   nothing          (1.6)       the bare address, when MAX_SHIM_VERSION is 2 or less; else the JSON
+//   stdin                              MAX_SHIM_VERSION   answer on stdout
+//   BootstrapParams  (2.3 on)          any                BootstrapResult, protobuf
+//   an Any of options, or nothing      unset (1.6)        the bare address
+//   nothing                            2 or less          the bare address
+//   an Any of options, or nothing      else               JSON {"version":…,"address":"unix://…","protocol":"ttrpc"}
 //
-// The JSON's version is never above MAX_SHIM_VERSION: 1.7 refuses a newer one. The address is the same in all.
-// Pure.
+// The JSON's version is the smaller of 3 and MAX_SHIM_VERSION: 1.7 refuses a newer one. The bare address is what
+// every daemon understands. The address is the same in all. Pure.
 #ifndef GANTRY_SHIM_BOOTSTRAP_PROTOCOL_H_
 #define GANTRY_SHIM_BOOTSTRAP_PROTOCOL_H_
 

@@ -18,6 +18,7 @@ Options ForTask() {
   Options options;
   options.id = "c1";
   options.namespace_name = "ns";
+  options.max_version = 2;
   return options;
 }
 
@@ -31,10 +32,18 @@ google::protobuf::Any RuncOptions(const std::string& cgroup) {
 
 TEST(ProtocolTest, NothingOnStdinIsOneDotSix) {
   Options options = ForTask();
-  options.max_version = 2;
   EXPECT_EQ(ReadStartInput("", &options).answer, AnswerForm::kBareAddress);
   options.max_version = 3;
   EXPECT_EQ(ReadStartInput("", &options).answer, AnswerForm::kJson);
+}
+
+TEST(ProtocolTest, ADaemonThatNamesNoVersionGetsTheBareAddress) {
+  Options options = ForTask();
+  options.max_version = 0;
+  EXPECT_EQ(ReadStartInput("", &options).answer, AnswerForm::kBareAddress);
+  const StartInput input = ReadStartInput(RuncOptions("/shims").SerializeAsString(), &options);
+  EXPECT_EQ(input.answer, AnswerForm::kBareAddress);
+  EXPECT_EQ(input.shim_cgroup, "/shims");
 }
 
 TEST(ProtocolTest, AnAnyOfOptionsIsAnsweredInJson) {
