@@ -1,4 +1,5 @@
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <atomic>
 #include <map>
@@ -14,11 +15,15 @@
 #include "rocksdb/convenience.h"
 #include "rocksdb/db.h"
 #include "rocksdb/filter_policy.h"
+#include "rocksdb/listener.h"
 #include "rocksdb/table.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::kv {
 namespace {
+
+// What growing batches leave free on the disk: room for the log and the tables of removals.
+constexpr uint64_t kReservedBytes = 4 << 20;
 
 absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 rocksdb::Slice Slice(absl::string_view text) { return {text.data(), text.size()}; }
@@ -36,6 +41,15 @@ absl::Status FromRocks(const rocksdb::Status& status, absl::string_view path) {
   if (status.IsInvalidArgument()) return absl::InvalidArgumentError(message);
   return absl::InternalError(message);
 }
+
+// RocksDB would poll a full disk every five seconds, and refuse writes until then. We ask it to go on with the next
+// write instead (see Write), which then succeeds as soon as there is space.
+class ManualRecovery : public rocksdb::EventListener {
+ public:
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+};
 
 rocksdb::ColumnFamilyOptions FamilyOptions(const Options& options,
                                            const std::shared_ptr<rocksdb::Cache>& cache) {
@@ -75,6 +89,7 @@ rocksdb::DBOptions DatabaseOptions() {
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   options.skip_stats_update_on_db_open = true;
+  options.listeners.push_back(std::make_shared<ManualRecovery>());
   options.avoid_flush_during_recovery = true;  // a start costs no new file
   return options;
 }
@@ -174,11 +189,15 @@ class RocksDatabase : public Database {
 
   absl::StatusOr<rocksdb::ColumnFamilyHandle*> Family(absl::string_view name) const;
   void Record(const WriteBatch& batch);
+  // RESOURCE_EXHAUSTED if the batch would grow the store on a disk that is almost full. So a full disk is met before
+  // RocksDB meets it, and removing still works.
+  absl::Status CheckSpace(const WriteBatch& batch) const;
 
   const std::string path_;
   std::unique_ptr<rocksdb::DB> db_;
   std::map<std::string, rocksdb::ColumnFamilyHandle*, std::less<>> families_;
   LockTable locks_;
+  std::atomic<bool> log_failed_{false};  // a write of the log failed: only opening the store anew helps
 
   // Held shared over each write, alone while a recorder begins: so a write is either recorded, or over before
   // the recorder's owner takes its snapshot.
@@ -286,6 +305,21 @@ void RocksDatabase::Record(const WriteBatch& batch) {
   }
 }
 
+absl::Status RocksDatabase::CheckSpace(const WriteBatch& batch) const {
+  size_t growth = 0;
+  for (const WriteBatch::Change& change : batch.changes()) {
+    if (change.value.has_value()) growth += change.key.size() + change.value->size();
+  }
+  // What only removes goes on: the log has blocks reserved for it (RocksDB preallocates them).
+  if (growth == 0) return absl::OkStatus();
+  struct statvfs fs;
+  if (statvfs(path_.c_str(), &fs) != 0) return sys::ErrnoStatus("statvfs", path_);
+  if (fs.f_bfree * fs.f_frsize >= kReservedBytes + growth) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("record store ", path_, ": no space left on device: fewer than ", kReservedBytes >> 20,
+                   " MiB are free, which are kept for removals; remove something"));
+}
+
 absl::Status RocksDatabase::Write(const WriteBatch& batch, Durability durability) {
   rocksdb::WriteBatch rocks;
   for (const WriteBatch::Change& change : batch.changes()) {
@@ -295,14 +329,18 @@ absl::Status RocksDatabase::Write(const WriteBatch& batch, Durability durability
                                       : rocks.Delete(handle, Slice(change.key));
     if (!added.ok()) return FromRocks(added, path_);
   }
+  GANTRY_RETURN_IF_ERROR(CheckSpace(batch));
   std::shared_lock<FairSharedMutex> writing(writing_);
   // Before the write: whoever sees the change in the store must find it recorded.
   Record(batch);
   rocksdb::WriteOptions options;
   options.sync = durability == Durability::kSynced;
   rocksdb::Status status = db_->Write(options, &rocks);
-  // After a failed write (a full disk, mostly) RocksDB refuses all others until it is told to go on.
-  if (!status.ok() && db_->Resume().ok()) status = db_->Write(options, &rocks);
+  // After a failure in the background (a full disk, mostly) RocksDB refuses all writes until it is told to go on. Not
+  // so after a failure of the log itself: there Debian's RocksDB 7.8, built with assertions, aborts in Resume
+  // (WritableFileWriter::AssertFalseAndGetStatusForPrevError).
+  if (status.IsIOError() && absl::StrContains(status.ToString(), ".log")) log_failed_ = true;
+  if (!status.ok() && !log_failed_ && db_->Resume().ok()) status = db_->Write(options, &rocks);
   return FromRocks(status, path_);
 }
 

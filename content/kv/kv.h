@@ -13,8 +13,9 @@
 // RecordLock over both steps; this also keeps the garbage collector's sweep (LockExclusively) out of the
 // middle.
 //
-// Errors: a failed write leaves nothing of the batch. A full disk is RESOURCE_EXHAUSTED and heals by itself
-// once there is space; a corrupted file is DATA_LOSS and names the file.
+// Errors: a failed write leaves nothing of the batch. With less than 4 MiB free on the disk, batches that put
+// something are refused (RESOURCE_EXHAUSTED), and those that only delete go on; once there is space, everything does.
+// A corrupted file is DATA_LOSS and names the file.
 //
 // Thread-safe, but for WriteBatch and Iterator, which one thread owns.
 #ifndef GANTRY_CONTENT_KV_KV_H_

@@ -184,18 +184,16 @@ int FillTheDisk(const std::string& dir) {
   for (int i = 0; i < 100; ++i) {
     if (!change(absl::StrCat("k", i), std::nullopt).ok()) return 3;
   }
-  absl::Status full;
-  int written = 0;
-  for (; full.ok() && written < 200; ++written) {
-    full = change(absl::StrCat("big", written), std::string(256 << 10, 'x'));
-  }
-  if (full.code() != absl::StatusCode::kResourceExhausted) return 4;
+  if (change("more", "v").code() != absl::StatusCode::kResourceExhausted) return 4;
   if (ftruncate(fd.get(), 0) != 0) return 5;
-  if (!change("after", "v").ok()) return 6;
+  if (const absl::Status healed = change("after", "v"); !healed.ok()) {
+    fprintf(stderr, "after the disk had space again: %s\n", healed.ToString().c_str());
+    return 6;
+  }
   db.reset();
   auto again = Database::Open(options);
   if (!again.ok()) return 7;
-  if (!(*again)->Get("a", "after").ok() || !(*again)->Get("a", "big0").ok()) return 8;
+  if (!(*again)->Get("a", "after").ok() || (*again)->Get("a", "more").ok()) return 8;
   return absl::IsNotFound((*again)->Get("a", "k0").status()) ? 0 : 9;
 }
 
