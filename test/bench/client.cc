@@ -6,6 +6,7 @@
 // Order A B, B A, A B, ... so that a slow moment of the machine hits both. One line of JSON on standard output:
 // {"NAME": {"total": [ms, ...], "prepare": [...], ...}, ...}. Single-threaded apart from gRPC's own threads.
 #include <grpcpp/grpcpp.h>
+#include <poll.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -54,9 +55,10 @@ class Side {
         tasks_(channel_) {
     Mark(&subscription_);
     events::SubscribeRequest request;
-    request.add_filters("topic==/tasks/exit");
+    request.add_filters("topic==\"/tasks/exit\"");
     stream_ = events_.Subscribe(&subscription_, request);
-    stream_->WaitForInitialMetadata();
+    // containerd answers a subscription with its first event only, so there is nothing to wait for but time.
+    ::poll(nullptr, 0, 300);
   }
   ~Side() {
     subscription_.TryCancel();

@@ -79,7 +79,10 @@ void Client::Prepare(grpc::ClientContext* context, absl::Duration timeout) const
   context->AddMetadata("containerd-namespace", options_.ns);
   if (!lease_.empty()) context->AddMetadata("containerd-lease", lease_);
   if (timeout != absl::InfiniteDuration()) {
-    context->set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+    // By the monotonic clock: a clock that jumps must not end a call.
+    context->set_deadline(
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                     gpr_time_from_millis(absl::ToInt64Milliseconds(timeout), GPR_TIMESPAN)));
   }
 }
 

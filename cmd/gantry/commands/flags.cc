@@ -194,7 +194,7 @@ void AddImageCommands(CLI::App* app, Line* line) {
 void AddDaemonCommands(CLI::App* app, Line* line) {
   CLI::App* events = Command(app, line, "events", "Print what happens, until interrupted",
                              [line] { return EventsCommand(line->globals, line->filters); });
-  events->add_option("FILTER", line->filters, "containerd's filters, such as topic==/tasks/exit");
+  events->add_option("FILTER", line->filters, "containerd's filters, such as topic==\"/tasks/exit\"");
   Command(app, line, "version", "Print the versions of gantry and of the daemon",
           [line] { return VersionCommand(line->globals); });
 }

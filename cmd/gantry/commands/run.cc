@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -261,7 +262,7 @@ absl::StatusOr<int> ReapCommand(const Globals& globals, const std::string& id) {
   while (true) {
     const absl::Status status = WaitTask(&client, id, kNoTimeout).status();
     if (!absl::IsUnavailable(status)) break;
-    ::usleep(500000);
+    ::poll(nullptr, 0, 500);
   }
   const absl::StatusOr<containers::Container> container = FindContainer(&client, id);
   if (absl::IsNotFound(container.status())) return 0;
