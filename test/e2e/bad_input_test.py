@@ -1,6 +1,6 @@
 """Bad input: a clear error that names the thing and the rule, the right exit code, nothing half done."""
-import json
 import os
+import shutil
 import unittest
 
 import image
@@ -162,14 +162,14 @@ class DaemonInputTest(DaemonCase):
         self.assertIn(daemon.config, result.err)
 
     def test_a_kernel_without_overlay_is_said(self):
-        # The daemon asks the kernel which file systems it has; in a mount namespace of its own it is told of none.
+        # The daemon tries overlayfs rather than guess; strace, beside it (-D), answers as a kernel without it does.
+        if shutil.which("strace") is None:
+            self.skipTest("there is no strace: cmd/setup test installs it")
         daemon = self.another("version = 2\n")
         command = daemon.command()
-        fake = daemon.folder + "/filesystems"
-        with open("/proc/filesystems") as f, open(fake, "w") as out:
-            out.write("".join(line for line in f if "overlay" not in line))
-        script = 'mount --bind "$0" /proc/filesystems && exec "$@"'
-        daemon.command = lambda: ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, fake, *command]
+        refuse = "inject=fsopen,mount:error=ENODEV"
+        daemon.command = lambda: ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsopen,mount", "-e",
+                                  refuse, *command]
         daemon.start()
         self.addCleanup(daemon.stop)
         plugins = run(["ctr", "--address", daemon.socket, "plugins", "ls"]).out

@@ -60,6 +60,11 @@ absl::Status Unreachable(const std::string& address) {
   }
 }
 
+const char* NoReason(grpc::StatusCode code) {
+  return code == grpc::StatusCode::UNIMPLEMENTED ? "the daemon does not serve this call"
+                                                 : "the daemon gave no reason";
+}
+
 }  // namespace
 
 Client::Client(Options options)
@@ -97,7 +102,7 @@ absl::Status Client::Translate(const grpc::Status& status) const {
        message.empty());
   if (transport) return Unreachable(options_.address);
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
-                      message.empty() ? "the daemon gave no reason" : message);
+                      message.empty() ? NoReason(status.error_code()) : message);
 }
 
 absl::StatusOr<std::unique_ptr<Lease>> Lease::Create(Client* client) {
