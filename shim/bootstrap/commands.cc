@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/stubs/logging.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
@@ -119,6 +120,8 @@ absl::Status Run(Options options) {
 }  // namespace
 
 int Main(int argc, char** argv) {
+  // It writes to stderr what it cannot parse; a daemon takes that for a part of our answer.
+  google::protobuf::SetLogHandler(nullptr);
   std::vector<std::string> environment;
   for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
   absl::StatusOr<Options> options = ParseOptions({argv + 1, argv + argc}, environment);

@@ -195,6 +195,17 @@ TEST_F(CommandTest, StartAnswersANewDaemonInItsOwnForm) {
   RunUntil([this] { return ShimGone(); }, "the shim to end");
 }
 
+TEST_F(CommandTest, OptionsThatAreNoBootstrapParamsAddNothingToTheAnswer) {
+  MakeBundle({"true"});
+  // An Any whose value is not UTF-8, in a field that is text in BootstrapParams.
+  const auto answer = StartCommand(std::string("\x0a\x01x\x12\x02\xff\xfe", 7), "3");
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_THAT(*answer, StartsWith("{\"version\":3,\"address\":\"unix:///run/containerd/s/"));
+  Connect(absl::StrCat("/run/containerd/s/", Sha256Hex(absl::StrCat(directory_, "/grpc/shimtest/", id_))));
+  ASSERT_TRUE(Shutdown().ok());
+  RunUntil([this] { return ShimGone(); }, "the shim to end");
+}
+
 TEST_F(CommandTest, InfoTellsTheRuntime) {
   const auto answer = RunShim({"-info"}, "", "2");
   ASSERT_TRUE(answer.ok()) << answer.status();
