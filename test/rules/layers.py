@@ -50,12 +50,17 @@ def line_of(text, offset):
     return text.count("\n", 0, offset) + 1
 
 
+def is_test(name):
+    base = os.path.basename(name)
+    return base.endswith(("_test.cc", "_suite.h")) or base.startswith("test_") or inside(name, "test")
+
+
 def check_includes(rules, name, text):
     room = rules.room_of(name)
     if room is None:
         yield "%s: belongs to no room of layers.txt" % name
         return
-    test = name.endswith("_test.cc") or inside(name, "test")
+    test = is_test(name)
     for match in _INCLUDE.finditer(text):
         kind, path = match.groups()
         where = "%s:%d" % (name, line_of(text, match.start()))
@@ -76,7 +81,7 @@ def check_includes(rules, name, text):
 
 
 def check_calls(rules, name, text):
-    if name.endswith("_test.cc") or inside(name, "test"):
+    if is_test(name):
         return  # tests fork, sleep and mount as they need
     code = source.strip(text)
     for call, pattern, places in rules.calls:
