@@ -220,7 +220,13 @@ void Manager::OnProcessEnd(const TaskPtr& task) {
         sys::ReadFileAt(AT_FDCWD, absl::StrCat(bundles_.Path(task->key), "/shim.log"), kMostSaid, O_NOFOLLOW);
     task->last_words = absl::StrCat("the shim ended: ", said.ok() ? absl::StripAsciiWhitespace(*said) : "");
   }
-  if (task->client != nullptr) task->client->Close();  // what is left of it may still hold the connection
+  if (task->client == nullptr) return;
+  if (task->client->closed()) {
+    task->disconnected = true;
+    OnShimGone(task);
+  } else {
+    task->client->Close();  // what is left of it may still hold the connection
+  }
 }
 
 void Manager::DrainLog(const TaskPtr& task) {

@@ -16,7 +16,8 @@ namespace gantry::tasks {
 namespace {
 
 constexpr uint32_t kKilled = 128 + SIGKILL;
-constexpr absl::Duration kDying = absl::Milliseconds(5);
+// How long a process may take from the end of its connection to its own.
+constexpr absl::Duration kDying = absl::Milliseconds(100);
 
 google::protobuf::Timestamp Now() {
   const int64_t nanos = absl::ToUnixNanos(sys::WallNow());
@@ -51,8 +52,8 @@ void Manager::OnShimGone(const TaskPtr& task) {
   }
   // While it is created, the failed call of Create takes care; while it ends, its own steps do.
   if (task->phase != Phase::kLive && task->phase != Phase::kLoading) return;
-  // A dying process closes its descriptors before it counts as ended.
-  if (!std::exchange(task->disconnected, true)) {
+  // A dying process closes its descriptors before it counts as ended: its watch will tell.
+  if (!std::exchange(task->disconnected, true) && task->process.valid()) {
     parts_.loop->RunAfter(kDying, [this, task] { OnShimGone(task); });
     return;
   }

@@ -104,8 +104,8 @@ absl::Status Daemon::State::Serve() {
   GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd listening,
                           server::ListenAt({socket.address, 0660, socket.uid, socket.gid}));
   auto listener = std::make_unique<server::Listener>(loop.get(), std::move(listening), socket.address);
-  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd event_socket,
-                          server::ListenAt({config.TtrpcAddress(), 0600, config.ttrpc.uid, config.ttrpc.gid}));
+  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd event_socket, server::ListenAt({config.TtrpcAddress(), 0600,
+                                                                        config.ttrpc.uid, config.ttrpc.gid}));
 
   records.emplace("records", kRecordThreads);
   bulk.emplace("bulk", kBulkThreads);
@@ -119,8 +119,7 @@ absl::Status Daemon::State::Serve() {
   core.plugins.push_back(Plugin(kGrpcPlugin, "version"));
 
   GANTRY_ASSIGN_OR_RETURN(storage, MakeStorage(core, &services));
-  GANTRY_ASSIGN_OR_RETURN(runtime,
-                          MakeRuntime(core, &*storage->containers, std::move(event_socket), &services));
+  GANTRY_ASSIGN_OR_RETURN(runtime, MakeRuntime(core, storage.get(), std::move(event_socket), &services));
 
   auto events_service = std::make_unique<services::EventsService>(&exchange);
   events = events_service.get();

@@ -8,10 +8,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "api/any/any.h"
 #include "api/proto/containerd/types/introspection.pb.h"
+#include "daemon/filters/filter.h"
+#include "daemon/metadata/containers.h"
+#include "daemon/services/mounts.h"
 #include "daemon/services/tasks_service.h"
 #include "daemon/tasks/runtime_name.h"
 #include "daemon/tasks/shim_command.h"
@@ -31,6 +35,25 @@ absl::StatusOr<std::string> OwnBinary() {
   return std::string(path, static_cast<size_t>(size));
 }
 
+// Programs and libraries that were installed into opt_path (`ctr install`) are found by shims before others.
+void AddOptDirectory(const std::string& path, tasks::ManagerOptions* options) {
+  if (path.empty()) return;
+  options->path = absl::StrCat(path, "/bin:", options->path);
+  const char* const libraries = getenv("LD_LIBRARY_PATH");
+  std::vector<std::string> environment;
+  for (std::string& variable : options->environment) {
+    if (!absl::StartsWith(variable, "PATH=") && !absl::StartsWith(variable, "LD_LIBRARY_PATH=")) {
+      environment.push_back(std::move(variable));
+    }
+  }
+  environment.push_back(absl::StrCat("PATH=", options->path));
+  // Never an empty entry: that would be the working directory.
+  const bool more = libraries != nullptr && libraries[0] != '\0';
+  environment.push_back(
+      absl::StrCat("LD_LIBRARY_PATH=", path, "/lib", more ? ":" : "", more ? libraries : ""));
+  options->environment = std::move(environment);
+}
+
 absl::StatusOr<tasks::ManagerOptions> OptionsFrom(const config::Config& config) {
   tasks::ManagerOptions options;
   options.root = config.root;
@@ -42,6 +65,7 @@ absl::StatusOr<tasks::ManagerOptions> OptionsFrom(const config::Config& config) 
     options.environment.emplace_back(*variable);
   const char* const path = getenv("PATH");
   options.path = path == nullptr ? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" : path;
+  AddOptDirectory(config.opt_path, &options);
   options.runtime = config.runtime;
   options.timeouts = config.timeouts;
   options.debug = log::Enabled(log::Level::kDebug);
@@ -95,14 +119,68 @@ absl::StatusOr<tasks::ContainerRecord> Lookup(const metadata::Containers& contai
   return record;
 }
 
+absl::StatusOr<std::vector<tasks::LabelledContainer>> ListLabelled(const Storage& storage) {
+  GANTRY_ASSIGN_OR_RETURN(const filters::Filter filter,
+                          filters::Filter::Parse(absl::StrCat("labels.\"", tasks::kRestartStatus, "\"")));
+  GANTRY_ASSIGN_OR_RETURN(const std::vector<metadata::Namespace> namespaces, storage.namespaces->List());
+  std::vector<tasks::LabelledContainer> out;
+  for (const metadata::Namespace& ns : namespaces) {
+    GANTRY_ASSIGN_OR_RETURN(const auto containers, storage.containers->List({ns.name(), ""}, filter));
+    for (const metadata::Container& container : containers) {
+      out.push_back({{ns.name(), container.id()}, {container.labels().begin(), container.labels().end()}});
+    }
+  }
+  return out;
+}
+
+absl::StatusOr<tasks::shim::CreateTaskRequest> PrepareRestart(Storage& storage,
+                                                              const tasks::LabelledContainer& labelled,
+                                                              int count) {
+  const metadata::Scope scope{labelled.key.ns, ""};
+  GANTRY_ASSIGN_OR_RETURN(metadata::Container container, storage.containers->Get(scope, labelled.key.id));
+  (*container.mutable_labels())[tasks::kRestartCount] = absl::StrCat(count);
+  GANTRY_RETURN_IF_ERROR(
+      storage.containers->Update(scope, container, {absl::StrCat("labels.", tasks::kRestartCount)}).status());
+  tasks::shim::CreateTaskRequest request;
+  const bool terminal = absl::StrContains(container.spec().value(), "\"terminal\":true");
+  request.set_terminal(terminal);
+  if (const auto uri = labelled.labels.find(tasks::kRestartLogUri); uri != labelled.labels.end()) {
+    request.set_stdout(uri->second);
+    if (!terminal) request.set_stderr(uri->second);
+  }
+  if (container.snapshot_key().empty()) return request;
+  const auto snapshotter = storage.snapshotters.find(container.snapshotter());
+  if (snapshotter == storage.snapshotters.end()) {
+    return absl::FailedPreconditionError(absl::StrCat("no snapshotter ", container.snapshotter()));
+  }
+  GANTRY_ASSIGN_OR_RETURN(const auto mounts, snapshotter->second->Mounts(snapshotter::ScopedKey(
+                                                 labelled.key.ns, container.snapshot_key())));
+  services::ToProto(mounts, request.mutable_rootfs());
+  return request;
+}
+
+std::unique_ptr<tasks::RestartMonitor> MakeRestartMonitor(const Core& core, Storage* storage,
+                                                          tasks::Manager* manager) {
+  tasks::RestartMonitor::Parts parts{core.loop,
+                                     core.records,
+                                     core.exchange,
+                                     manager,
+                                     [storage] { return ListLabelled(*storage); },
+                                     [storage](const tasks::LabelledContainer& container, int count) {
+                                       return PrepareRestart(*storage, container, count);
+                                     }};
+  return std::make_unique<tasks::RestartMonitor>(std::move(parts), core.config->restart_interval);
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, metadata::Containers* containers,
-                                                     sys::UniqueFd event_socket, Services* services) {
+absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, Storage* storage, sys::UniqueFd event_socket,
+                                                     Services* services) {
   GANTRY_ASSIGN_OR_RETURN(const tasks::ManagerOptions options, OptionsFrom(*core.config));
   auto runtime = std::make_unique<Runtime>();
-  tasks::Manager::Parts parts{core.loop, core.records, core.bulk, core.exchange,
-                              [containers](const tasks::TaskKey& key) { return Lookup(*containers, key); }};
+  tasks::Manager::Parts parts{
+      core.loop, core.records, core.bulk, core.exchange,
+      [containers = &*storage->containers](const tasks::TaskKey& key) { return Lookup(*containers, key); }};
   GANTRY_ASSIGN_OR_RETURN(runtime->manager, tasks::Manager::Create(std::move(parts), options));
   GANTRY_ASSIGN_OR_RETURN(
       runtime->endpoint,
@@ -112,6 +190,8 @@ absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, metadata::Conta
                                   }));
   services->push_back(std::make_unique<services::TasksService>(runtime->manager.get(), core.loop));
 
+  runtime->restarts = MakeRestartMonitor(core, storage, runtime->manager.get());
+
   services::PluginRecord record = Plugin(kRuntimePlugin, "task");
   record.platform_bound = true;
   record.requires_types = {kEventPlugin, kMetadataPlugin};
@@ -120,6 +200,10 @@ absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, metadata::Conta
   };
   core.plugins.push_back(std::move(record));
   AddServicePlugins("tasks", &core.plugins);
+  core.plugins.push_back(Plugin(kInternalPlugin, "restart"));
+  services::PluginRecord opt = Plugin(kInternalPlugin, "opt");
+  opt.exports["path"] = core.config->opt_path;
+  core.plugins.push_back(std::move(opt));
   return runtime;
 }
 

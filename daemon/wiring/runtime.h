@@ -1,14 +1,16 @@
-// What runs containers: the task manager, the socket for the shims' events, and the service of tasks.
+// What runs containers: the task manager, the socket for the shims' events, the restart monitor, and the service of
+// tasks.
 #ifndef GANTRY_DAEMON_WIRING_RUNTIME_H_
 #define GANTRY_DAEMON_WIRING_RUNTIME_H_
 
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "daemon/metadata/containers.h"
 #include "daemon/tasks/event_endpoint.h"
 #include "daemon/tasks/manager.h"
+#include "daemon/tasks/restart_monitor.h"
 #include "daemon/wiring/core.h"
+#include "daemon/wiring/storage.h"
 #include "runtime/sys/unique_fd.h"
 
 namespace gantry::wiring {
@@ -17,12 +19,13 @@ namespace gantry::wiring {
 struct Runtime {
   std::unique_ptr<tasks::Manager> manager;
   std::unique_ptr<tasks::EventEndpoint> endpoint;
+  std::unique_ptr<tasks::RestartMonitor> restarts;
 };
 
 // Finds the shims of a former daemon, serves their events on `event_socket` (bound to the configuration's ttrpc
 // address), and adds the service and the plugin records. Core and what it points at outlive the result.
-absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, metadata::Containers* containers,
-                                                     sys::UniqueFd event_socket, Services* services);
+absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, Storage* storage, sys::UniqueFd event_socket,
+                                                     Services* services);
 
 }  // namespace gantry::wiring
 
