@@ -52,7 +52,7 @@ class RunTest(DaemonCase):
 
     def test_user_workdir_and_entrypoint(self):
         self.assertEqual(self.inside("-u", "web", script="id; pwd; echo $HOME"),
-                         "uid=33(web) gid=33(web) groups=33(web),4(adm)\n/\n/var/www\n")
+                         "uid=33(web) gid=33(web) groups=4(adm),33(web)\n/\n/var/www\n")
         self.assertEqual(self.inside("-u", "5:6", "-w", "/tmp", script="id -u; id -g; pwd"), "5\n6\n/tmp\n")
         self.assertEqual(self.run_ok("run", "--rm", "--entrypoint", "echo", "busybox", "a", "-b"), "a -b\n")
 
