@@ -1,7 +1,7 @@
 // A resident client of containerd's API, for test/bench/quick: it drives the whole life of a container on two
 // daemons in turn, and prints what each step took.
 //
-//   rpc-life NAME=SOCKET,RUNTIME NAME=SOCKET,RUNTIME --parent CHAIN_ID --rounds N --warmup N
+//   rpc-life NAME=SOCKET,RUNTIME NAME=SOCKET,RUNTIME --parent CHAIN_ID --namespace NS --rounds N --warmup N
 //
 // Order A B, B A, A B, ... so that a slow moment of the machine hits both. One line of JSON on standard output:
 // {"NAME": {"total": [ms, ...], "prepare": [...], ...}, ...}. Single-threaded apart from gRPC's own threads.
@@ -35,7 +35,6 @@ namespace events = ::containerd::services::events::v1;
 namespace snapshots = ::containerd::services::snapshots::v1;
 namespace tasks = ::containerd::services::tasks::v1;
 
-constexpr char kNamespace[] = "bench";
 constexpr char kSnapshotter[] = "overlayfs";
 
 [[noreturn]] void Die(const std::string& message) {
@@ -45,8 +44,9 @@ constexpr char kSnapshotter[] = "overlayfs";
 
 class Side {
  public:
-  Side(std::string name, const std::string& socket, std::string runtime)
+  Side(std::string name, const std::string& socket, std::string runtime, std::string ns)
       : name_(std::move(name)),
+        ns_(std::move(ns)),
         runtime_(std::move(runtime)),
         channel_(Connect(socket)),
         containers_(channel_),
@@ -87,7 +87,7 @@ class Side {
                                      arguments);
   }
 
-  static void Mark(grpc::ClientContext* context) { context->AddMetadata("containerd-namespace", kNamespace); }
+  void Mark(grpc::ClientContext* context) const { context->AddMetadata("containerd-namespace", ns_); }
 
   template <typename Stub, typename Request, typename Response>
   void Call(const char* step, Stub& stub,
@@ -111,6 +111,7 @@ class Side {
   void Remove(const std::string& id);
 
   std::string name_;
+  std::string ns_;
   std::string runtime_;
   std::shared_ptr<grpc::Channel> channel_;
   containers::Containers::Stub containers_;
@@ -125,12 +126,12 @@ class Side {
 };
 
 // The spec that ctr makes: no seccomp, default capabilities, the usual namespaces.
-std::string SpecFor(const std::string& id) {
+std::string SpecFor(const std::string& ns, const std::string& id) {
   oci::Spec spec = oci::DefaultSpec();
   spec.process->terminal = false;
   spec.process->args = {"/bin/true"};
   spec.root->path = "rootfs";
-  spec.linux->cgroups_path = absl::StrCat("/", kNamespace, "/", id);
+  spec.linux->cgroups_path = absl::StrCat("/", ns, "/", id);
   spec.linux->seccomp.reset();
   return oci::ToJson(spec);
 }
@@ -141,6 +142,8 @@ void Side::Make(const std::string& id, const std::string& parent) {
   prepare.set_snapshotter(kSnapshotter);
   prepare.set_key(id);
   prepare.set_parent(parent);
+  // There is no lease here: without the label, a collection could take the snapshot before a container has it.
+  (*prepare.mutable_labels())["containerd.io/gc.root"] = "bench";
   Call("prepare", snapshots_, &snapshots::Snapshots::Stub::Prepare, prepare, &prepared);
   mounts_ = prepared.mounts();
   containers::CreateContainerRequest create;
@@ -149,7 +152,7 @@ void Side::Make(const std::string& id, const std::string& parent) {
   container->set_id(id);
   container->mutable_runtime()->set_name(runtime_);
   container->mutable_spec()->set_type_url("types.containerd.io/opencontainers/runtime-spec/1/Spec");
-  container->mutable_spec()->set_value(SpecFor(id));
+  container->mutable_spec()->set_value(SpecFor(ns_, id));
   container->set_snapshotter(kSnapshotter);
   container->set_snapshot_key(id);
   Call("record", containers_, &containers::Containers::Stub::Create, create, &created);
@@ -210,8 +213,9 @@ void Side::Life(const std::string& id, const std::string& parent, bool keep) {
 }  // namespace gantry::bench
 
 int main(int argc, char** argv) {
-  std::vector<std::unique_ptr<gantry::bench::Side>> sides;
-  std::map<std::string, std::string> flags = {{"--rounds", "50"}, {"--warmup", "5"}, {"--parent", ""}};
+  std::vector<std::vector<std::string>> typed;
+  std::map<std::string, std::string> flags = {
+      {"--rounds", "50"}, {"--warmup", "5"}, {"--parent", ""}, {"--namespace", "bench"}};
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (flags.count(word) != 0 && i + 1 < argc) {
@@ -220,7 +224,11 @@ int main(int argc, char** argv) {
     }
     const std::vector<std::string> side = absl::StrSplit(word, absl::ByAnyChar("=,"));
     if (side.size() != 3) gantry::bench::Die("usage: rpc-life NAME=SOCKET,RUNTIME ... --parent CHAIN_ID");
-    sides.push_back(std::make_unique<gantry::bench::Side>(side[0], side[1], side[2]));
+    typed.push_back(side);
+  }
+  std::vector<std::unique_ptr<gantry::bench::Side>> sides;
+  for (const std::vector<std::string>& side : typed) {
+    sides.push_back(std::make_unique<gantry::bench::Side>(side[0], side[1], side[2], flags["--namespace"]));
   }
   int rounds = 0;
   int warmup = 0;
