@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cmd/gantry-oci/context.h"
+#include "runtime/sys/self_exe.h"
 
 namespace gantry::oci_cli {
 namespace {
@@ -199,6 +200,9 @@ int RunCommand(const Context& context, const Command& command, const char* const
   return 1;
 }
 
+// Commands after which a program of a container may reach this program's file (CVE-2019-5736).
+bool StartsProcesses(absl::string_view name) { return name == "create" || name == "run" || name == "exec"; }
+
 int Main(int argc, const char* const* argv) {
   Context context;
   const auto fail = [&context](absl::string_view message) {
@@ -213,6 +217,10 @@ int Main(int argc, const char* const* argv) {
   const absl::string_view name = globals->positional()[0];
   if (name == "help") return PrintHelp();
   for (const Command& command : kCommands) {
+    if (name == command.name && StartsProcesses(name)) {
+      const absl::Status status = sys::ReexecReadOnly(const_cast<char**>(argv));
+      if (!status.ok()) return fail(status.message());
+    }
     if (name == command.name) return RunCommand(context, command, globals->rest() + 1, argv + argc);
   }
   return fail(absl::StrCat("unknown command \"", name, "\"; --help lists the commands"));

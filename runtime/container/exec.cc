@@ -58,6 +58,10 @@ absl::StatusOr<ExecProcess> Exec(const ExecOptions& options) {
   const sys::PidFd init(sys::UniqueFd(fcntl(options.init_pidfd, F_DUPFD_CLOEXEC, 0)));
   if (!flags.ok() || init.Exited())
     return absl::FailedPreconditionError("the container is not running: its init has ended");
+  auto freezer = options.cgroup.Freezer();
+  if (freezer.ok() && *freezer != cgroup::FreezerState::kThawed) {
+    return absl::FailedPreconditionError("the container is paused: resume it first");
+  }
   request.join_flags = *flags;
   GANTRY_ASSIGN_OR_RETURN(plan::Plan plan, plan::PlanExec(request, facts));
 

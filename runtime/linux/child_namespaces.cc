@@ -16,7 +16,8 @@
 
 namespace gantry::linux {
 
-bool Child::Do(const plan::JoinCgroup&) {
+bool Child::Do(const plan::JoinCgroup& op) {
+  if (op.by_helper) return true;
   size_t failed = 0;
   const int error = cgroup::JoinSelf(p_.cgroup_tasks.data(), p_.cgroup_tasks.size(), &failed);
   if (error == 0) return true;
@@ -30,8 +31,8 @@ bool Child::Do(const plan::JoinNamespace& op) {
   return Fail("setns", oci::NamespaceTypeName(op.type).data());
 }
 
-bool Child::Do(const plan::JoinProcess& op) {
-  if (setns(p_.init_pidfd, static_cast<int>(op.flags.value)) != 0) return Fail("setns", "namespaces of init");
+bool Child::Do(const plan::JoinProcess&) {
+  // The helper has joined; our root is the container's.
   root_ = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (root_ < 0) return Fail("open", "the container's root");
   return true;

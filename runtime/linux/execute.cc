@@ -27,7 +27,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
@@ -66,8 +68,11 @@ class Execution {
   absl::Status CloneChild();
   absl::Status CloneDirectly(struct clone_args args);
   absl::Status CloneByHelper(struct clone_args args);
+  void EnterUnifiedCgroup(struct clone_args* args);
   [[noreturn]] void RunHelper(struct clone_args args, int report);
   bool EnterNamespaces();
+  bool JoinInit(const plan::JoinProcess& join);
+  void CloseAllButTheChilds(int report);
   absl::Status RunParentOperations();
   absl::Status Converse();
   absl::Status Handle(const Message& message, int fd, bool* done);
@@ -119,10 +124,6 @@ absl::Status Execution::CloneChild() {
     return sys::ErrnoStatus("failpoint", "linux.Clone", error);
   struct clone_args args = {};
   args.flags = preparation_.clone->flags.value | CLONE_PIDFD;
-  if (preparation_.join.unified) {
-    args.flags |= CLONE_INTO_CGROUP;
-    args.cgroup = static_cast<uint64_t>(preparation_.join.unified.get());
-  }
   // Nobody in the namespaces that the child enters may look into it before its execve (CVE-2016-9962): it is
   // born undumpable. No handler of ours runs in it.
   prctl(PR_SET_DUMPABLE, 0);
@@ -132,13 +133,18 @@ absl::Status Execution::CloneChild() {
   absl::Status status = preparation_.clone->helper ? CloneByHelper(args) : CloneDirectly(args);
   sigprocmask(SIG_SETMASK, &old, nullptr);
   prctl(PR_SET_DUMPABLE, 1);
-  if (preparation_.own_pid_namespace && setns(preparation_.own_pid_namespace.get(), CLONE_NEWPID) != 0) {
-    return sys::ErrnoStatus("setns", "our own pid namespace");
-  }
   return status;
 }
 
+// Of the child, or of the helper whose child inherits it.
+void Execution::EnterUnifiedCgroup(struct clone_args* args) {
+  if (!preparation_.join.unified) return;
+  args->flags |= CLONE_INTO_CGROUP;
+  args->cgroup = static_cast<uint64_t>(preparation_.join.unified.get());
+}
+
 absl::Status Execution::CloneDirectly(struct clone_args args) {
+  EnterUnifiedCgroup(&args);
   int pidfd = -1;
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   if (options_.clone_parent) {
@@ -157,8 +163,9 @@ absl::Status Execution::CloneDirectly(struct clone_args args) {
 absl::Status Execution::CloneByHelper(struct clone_args args) {
   GANTRY_ASSIGN_OR_RETURN(sys::SocketPair pair, sys::MakeSocketPair(SOCK_SEQPACKET));
   struct clone_args helper = {};
+  EnterUnifiedCgroup(&helper);
   if (options_.clone_parent) {
-    helper.flags = CLONE_PARENT;
+    helper.flags |= CLONE_PARENT;
   } else {
     helper.exit_signal = SIGCHLD;
   }
@@ -181,8 +188,45 @@ absl::Status Execution::CloneByHelper(struct clone_args args) {
 }
 
 // In the helper: nothing allocates.
+bool Execution::JoinInit(const plan::JoinProcess& join) {
+  const std::vector<int>& tasks = preparation_.prepared.cgroup_tasks;
+  helper_step_ = "join the cgroup";
+  size_t failed = 0;
+  errno = cgroup::JoinSelf(tasks.data(), tasks.size(), &failed);
+  if (errno != 0) return false;
+  helper_step_ = "setns";
+  return join.flags.value == 0 || setns(options_.init_pidfd, static_cast<int>(join.flags.value)) == 0;
+}
+
+// What the child will use, and nothing else: for the time in which the container can see it.
+void Execution::CloseAllButTheChilds(int report) {
+  const Prepared& prepared = preparation_.prepared;
+  int agent = -1, proc = -1, preserve = 0;
+  for (const plan::Operation& operation : options_.plan->operations) {
+    if (const auto* load = std::get_if<plan::LoadSeccomp>(&operation)) {
+      if (load->agent != plan::kNoSlot) agent = prepared.slots[static_cast<size_t>(load->agent)];
+    } else if (std::holds_alternative<plan::SetLabel>(operation)) {
+      proc = prepared.proc;
+    } else if (const auto* close = std::get_if<plan::CloseDescriptors>(&operation)) {
+      preserve = close->preserve;
+    }
+  }
+  int keep[] = {report, prepared.sync, agent, proc, prepared.stdio[0], prepared.stdio[1], prepared.stdio[2]};
+  std::sort(std::begin(keep), std::end(keep));
+  int from = 3 + preserve;
+  for (const int fd : keep) {
+    if (fd < from) continue;
+    if (fd > from) close_range(static_cast<unsigned>(from), static_cast<unsigned>(fd - 1), 0);
+    from = fd + 1;
+  }
+  close_range(static_cast<unsigned>(from), UINT_MAX, 0);
+}
+
 bool Execution::EnterNamespaces() {
   for (const plan::Operation& operation : options_.plan->operations) {
+    if (const auto* process = std::get_if<plan::JoinProcess>(&operation)) {
+      if (!JoinInit(*process)) return false;
+    }
     const auto* join = std::get_if<plan::JoinNamespace>(&operation);
     if (join == nullptr || !join->by_helper) continue;
     helper_step_ = "setns";
@@ -215,6 +259,7 @@ void Execution::RunHelper(struct clone_args args, int report) {
   pid_t pid = -1;
   int pidfd = -1;
   if (ok) {
+    if (options_.init_pidfd >= 0) CloseAllButTheChilds(report);
     helper_step_ = "clone3";
     args.flags = (args.flags & ~kCloneNewTime) | CLONE_PARENT;
     args.pidfd = reinterpret_cast<uint64_t>(&pidfd);

@@ -139,14 +139,6 @@ struct Preparer {
     return Keep(op.slot, *std::move(fd));
   }
 
-  absl::Status operator()(const plan::JoinProcess& op) {
-    GANTRY_ASSIGN_OR_RETURN(p.own_pid_namespace, sys::OpenAt(p.proc.get(), "self/ns/pid", O_RDONLY));
-    if (setns(options.init_pidfd, static_cast<int>(op.flags.value)) != 0) {
-      return sys::ErrnoStatus("setns", "the pid namespace of init");
-    }
-    return absl::OkStatus();
-  }
-
   template <typename Other>
   absl::Status operator()(const Other&) {
     return absl::InternalError(absl::StrCat("plan: ", Other::kName, " cannot stand before Clone"));

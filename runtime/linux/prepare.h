@@ -24,7 +24,6 @@ struct Preparation {
   sys::UniqueFd hook_state, start_hook_state;
   char* shared = nullptr;  // the agent's message
   size_t shared_size = 0;
-  sys::UniqueFd own_pid_namespace;  // to go back to
   const plan::Clone* clone = nullptr;
   Prepared prepared;
 

@@ -143,7 +143,8 @@ struct WriteIdMaps {
 // cgroup v1: writes "0" to the `tasks` files.
 struct JoinCgroup {
   static constexpr char kName[] = "JoinCgroup";
-  GANTRY_FIELDS()
+  bool by_helper = false;
+  GANTRY_FIELDS(v("by_helper", by_helper);)
 };
 
 struct JoinNamespace {
@@ -154,8 +155,9 @@ struct JoinNamespace {
   GANTRY_FIELDS(v("slot", slot); v("type", type); v("by_helper", by_helper);)
 };
 
-// All namespaces of a process at once: setns(2) on a pidfd. Of the parent (before Clone) for the pid namespace,
-// which only children enter; the parent goes back after Clone.
+// All namespaces of a process at once: setns(2) on a pidfd. By the helper, which then closes what is not the
+// child's: born into the pid namespace, the child can be looked at from inside, and must lead nowhere
+// (CVE-2016-9962).
 struct JoinProcess {
   static constexpr char kName[] = "JoinProcess";
   CloneFlags flags;

@@ -106,10 +106,9 @@ absl::StatusOr<Plan> PlanExec(const ExecRequest& request, const HostFacts& facts
   Builder builder(facts);
   builder.NewSlot();  // kRootSlot
   builder.user_namespace = (request.join_flags & CLONE_NEWUSER) != 0;
-  if ((request.join_flags & CLONE_NEWPID) != 0) builder.Before(JoinProcess{{CLONE_NEWPID}});
-  builder.Child(JoinCgroup{});
-  const uint64_t rest = request.join_flags & ~static_cast<uint64_t>(CLONE_NEWPID);
-  if (rest != 0) builder.Child(JoinProcess{{rest}});
+  builder.clone.helper = true;
+  builder.Child(JoinCgroup{true});
+  builder.Child(JoinProcess{{request.join_flags}});
   if (builder.user_namespace) builder.Child(BecomeRoot{});
   builder.Child(NewSession{});
   if (request.process->terminal) {

@@ -259,6 +259,8 @@ absl::Status PlanUserAndProgram(const ProcessContext& context, Builder* builder)
   if (filter) GANTRY_RETURN_IF_ERROR(PlanSeccomp(*context.linux_section->seccomp, builder, &load));
   // Without no_new_privs a filter needs CAP_SYS_ADMIN.
   capabilities.final = process.no_new_privileges || !filter;
+  // As late as our right to raise them allows: a tight limit binds the program, not what sets it up.
+  GANTRY_RETURN_IF_ERROR(PlanLimits(process, builder));
   if (process.user.umask.has_value()) builder->Child(SetUmask{*process.user.umask});
   builder->Child(SetUser{process.user.uid, process.user.gid, process.user.additional_gids, true});
   builder->Child(capabilities);
@@ -288,7 +290,6 @@ absl::Status PlanProcess(const ProcessContext& context, Builder* builder) {
     return absl::InvalidArgumentError("process.args: must name a program");
   }
   if (!context.keyring.empty()) builder->Child(NewKeyring{context.keyring});
-  GANTRY_RETURN_IF_ERROR(PlanLimits(process, builder));
   GANTRY_RETURN_IF_ERROR(PlanScheduling(process, builder));
   if (context.exec) GANTRY_RETURN_IF_ERROR(PlanAffinity(process, builder));
   if (context.linux_section != nullptr)
