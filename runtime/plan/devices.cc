@@ -103,7 +103,11 @@ absl::Status PlanDevices(const oci::Spec& spec, Builder* builder) {
     for (const DefaultLink& link : kDefaultLinks)
       builder->Child(MakeSymlink{link.path, link.target, link.replace});
   }
-  for (const oci::Device& device : spec.linux->devices) GANTRY_RETURN_IF_ERROR(PlanDevice(device, builder));
+  for (const oci::Device& device : spec.linux->devices) {
+    // Made above, as the link to the container's own: `ctr run --privileged` lists every device of the host.
+    if (!hosts_dev && device.path == "/dev/ptmx") continue;
+    GANTRY_RETURN_IF_ERROR(PlanDevice(device, builder));
+  }
   if (spec.process.has_value() && spec.process->terminal) {
     const oci::ConsoleSize size = spec.process->console_size.value_or(oci::ConsoleSize());
     builder->Child(OpenTerminal{spec.process->user.uid, size.height, size.width, !hosts_dev});

@@ -46,6 +46,7 @@ class Shim {
  private:
   Shim(ShimOptions options, std::unique_ptr<sys::EventLoop> loop);
   absl::Status Prepare(sys::UniqueFd listening);
+  void OnCreated();
   absl::Status CheckPeer(const ucred& peer);
   absl::Status WatchBundle();
   void OnBundleEvent();
