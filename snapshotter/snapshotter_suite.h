@@ -19,7 +19,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -381,29 +380,6 @@ TEST_P(SnapshotterSuite, ManyLayersMount) {
   Prepare("top", parent);
   EXPECT_EQ(ReadFile("top", "file0"), "of layer0");
   EXPECT_EQ(ReadFile("top", "file127"), "of layer127");
-}
-
-TEST_P(SnapshotterSuite, RacingCallsLeaveOneWinnerAndNoOrphans) {
-  Layer("base", "", "f");
-  for (int round = 0; round < 20; ++round) {
-    std::vector<std::thread> threads;
-    std::atomic<int> prepared{0}, removed{0};
-    for (int i = 0; i < 3; ++i) {
-      threads.emplace_back([&] { prepared += s().Prepare("same", "base", {}).ok() ? 1 : 0; });
-    }
-    threads.emplace_back([&] { removed += s().Remove("base").ok() ? 1 : 0; });
-    for (std::thread& thread : threads) thread.join();
-    if (removed == 1) {
-      ASSERT_EQ(prepared, 0);
-      Layer("base", "", "f");
-    } else {
-      ASSERT_EQ(prepared, 1);
-      ASSERT_EQ(s().Stat("same")->parent, "base");
-      ASSERT_TRUE(s().Remove("same").ok());
-    }
-  }
-  ASSERT_TRUE(s().Remove("base").ok());
-  EXPECT_THAT(Names(), testing::IsEmpty());
 }
 
 TEST_P(SnapshotterSuite, ClosedRefuses) {

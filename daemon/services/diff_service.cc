@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -77,7 +78,8 @@ absl::Status DiffService::DoApply(const CallContext& call, const api::ApplyReque
   GANTRY_ASSIGN_OR_RETURN(diff::TargetOptions target, diff::TargetOfMounts(FromProto(request.mounts())));
   GANTRY_ASSIGN_OR_RETURN(auto blob, content_.Open(ScopeOf(call), digest));
   const std::string directory = target.directory;
-  auto applied = diff::Apply(std::make_unique<diff::BlobSource>(std::move(blob)), std::move(target));
+  auto applied = diff::Apply(std::make_unique<diff::BlobSource>(std::move(blob)), std::move(target),
+                             [this](std::function<void()> work) { bulk_->Submit(std::move(work)); });
   if (!applied.ok()) {
     return sys::Annotate(applied.status(), absl::StrCat("cannot unpack layer ", digest.ToString()));
   }

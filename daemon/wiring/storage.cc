@@ -51,6 +51,8 @@ void OpenSnapshotters(Core& core, Storage* storage) {
   overlay.db = storage->database->records();
   overlay.background = background;
   overlay.mount_options = config.overlayfs.mount_options;
+  overlay.upperdir_label = config.overlayfs.upperdir_label;
+  if (config.overlayfs.sync_remove) overlay.background = nullptr;
   const std::string overlay_root = overlay.root;
   AddSnapshotter(core, storage, snapshotter::kOverlayName, overlay_root,
                  snapshotter::OpenOverlaySnapshotter(std::move(overlay)));

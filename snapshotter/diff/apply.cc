@@ -53,9 +53,11 @@ absl::StatusOr<TargetOptions> TargetOfMounts(const std::vector<snapshotter::Moun
   return target;
 }
 
-absl::StatusOr<ApplyResult> Apply(std::unique_ptr<Source> blob, TargetOptions options) {
+absl::StatusOr<ApplyResult> Apply(std::unique_ptr<Source> blob, TargetOptions options, Executor helper) {
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Target> target, Target::Open(std::move(options)));
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Source> plain, Decompress(std::move(blob)));
+  // Inflating is one half of the work; hashing and writing, on this thread, the other.
+  if (helper) plain = std::make_unique<ReadAhead>(std::move(plain), std::move(helper));
   DigestingSource digesting(std::move(plain));
   InputBuffer input(&digesting);
   TarReader reader(&input);

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "content/digest.h"
+#include "snapshotter/diff/read_ahead.h"
 #include "snapshotter/diff/source.h"
 #include "snapshotter/diff/target.h"
 #include "snapshotter/snapshotter.h"
@@ -28,7 +29,8 @@ absl::StatusOr<TargetOptions> TargetOfMounts(const std::vector<snapshotter::Moun
 // Reads `blob` (compressed or not, see decompress.h) to its end, and makes its entries in the target. One pass;
 // memory stays bounded. On an error some entries may be there: the caller throws the snapshot away. Nothing is
 // synced: that is part of the snapshot's Commit. Blocks for as long as it takes.
-absl::StatusOr<ApplyResult> Apply(std::unique_ptr<Source> blob, TargetOptions target);
+// `helper`, if there is one, may lend a second thread, on which the blob is read and inflated meanwhile.
+absl::StatusOr<ApplyResult> Apply(std::unique_ptr<Source> blob, TargetOptions target, Executor helper = {});
 
 }  // namespace gantry::diff
 

@@ -81,6 +81,10 @@ class OverlayDriver final : public Driver {
 
   absl::StatusOr<Usage> Measure(const Record& record) override { return MeasureUsage(Own(record.id, "/fs")); }
 
+  void Decorate(const Record& record, Info* info) const override {
+    if (options_.upperdir_label) info->labels[kLabelUpperdir] = Own(record.id, "/fs");
+  }
+
   Directories& directories() override { return *directories_; }
 
  private:

@@ -25,12 +25,16 @@ namespace gantry::snapshotter {
 
 inline constexpr char kOverlayName[] = "overlayfs";
 
+// Where a snapshot's own files lie; told, never stored.
+inline constexpr char kLabelUpperdir[] = "containerd.io/snapshot/overlay.upperdir";
+
 struct OverlayOptions {
   std::string root;                        // made if missing
   kv::Database* db = nullptr;              // outlives the snapshotter
   Executor background;                     // deletes removed snapshots
   std::vector<std::string> mount_options;  // appended to each overlay's ("volatile", "index=on", …)
-  bool remap_ids = false;  // answer the id-mapping labels with uidmap= and gidmap= mount options
+  bool remap_ids = false;       // answer the id-mapping labels with uidmap= and gidmap= mount options
+  bool upperdir_label = false;  // tell each snapshot's fs directory by a label, kLabelUpperdir
   bool sync_commits = true;
 };
 

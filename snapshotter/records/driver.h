@@ -28,6 +28,12 @@ class Driver {
   // What the active snapshot takes now.
   virtual absl::StatusOr<Usage> Measure(const Record& record) = 0;
 
+  // What the driver adds to what a record tells, each time it is told.
+  virtual void Decorate(const Record& record, Info* info) const {
+    (void)record;
+    (void)info;
+  }
+
   virtual Directories& directories() = 0;
 };
 

@@ -149,9 +149,15 @@ bool RecordedSnapshotter::HasChildren(uint64_t id) const {
   return options_.db->Scan(kFamily, ChildPrefix(options_.name, id))->Valid();
 }
 
+Info RecordedSnapshotter::Told(const Record& record) const {
+  Info info = record.info;
+  options_.driver->Decorate(record, &info);
+  return info;
+}
+
 absl::StatusOr<Info> RecordedSnapshotter::Stat(absl::string_view key) {
-  GANTRY_ASSIGN_OR_RETURN(Record record, Get(key));
-  return std::move(record.info);
+  GANTRY_ASSIGN_OR_RETURN(const Record record, Get(key));
+  return Told(record);
 }
 
 absl::StatusOr<Info> RecordedSnapshotter::Update(const Info& info,
@@ -163,7 +169,7 @@ absl::StatusOr<Info> RecordedSnapshotter::Update(const Info& info,
   kv::WriteBatch batch;
   PutRecord(record, &batch);
   GANTRY_RETURN_IF_ERROR(Finish(&batch, {}));
-  return record.info;
+  return Told(record);
 }
 
 absl::StatusOr<Usage> RecordedSnapshotter::GetUsage(absl::string_view key) {
@@ -364,7 +370,7 @@ absl::Status RecordedSnapshotter::Walk(absl::string_view prefix,
   const auto it = options_.db->Scan(kFamily, RecordPrefix(options_.name, prefix));
   for (; it->Valid(); it->Next()) {
     GANTRY_ASSIGN_OR_RETURN(const Record record, DecodeRecord(it->key().substr(skip), it->value()));
-    GANTRY_RETURN_IF_ERROR(visit(record.info));
+    GANTRY_RETURN_IF_ERROR(visit(Told(record)));
   }
   return it->status();
 }

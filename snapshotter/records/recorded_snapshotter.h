@@ -69,6 +69,7 @@ class RecordedSnapshotter final : public Snapshotter {
   absl::Status Recover();
   absl::StatusOr<Record> Get(absl::string_view key) const;
   absl::Status CheckFree(absl::string_view key) const;
+  Info Told(const Record& record) const;
   absl::StatusOr<std::vector<Mount>> Create(Kind kind, absl::string_view key, absl::string_view parent,
                                             const MutationOptions& options);
   // Makes `child` stand on `parent`, a name. INVALID_ARGUMENT unless that is committed.
