@@ -154,8 +154,8 @@ absl::StatusOr<ExecProcess> Exec(const ExecOptions& options);
 // Hands a result from the builder to the holder over a unix socket, the error too. ReceiveX blocks until the
 // builder has sent; a builder that died first is INTERNAL. The descriptors of the sender stay its own.
 //
-// After a failure with clone_parent the half-made process, killed by the builder, is still the holder's
-// child: a holder reaps every child it hears of, also unknown ones.
+// With clone_parent the holder also gets children that it does not know: a helper that ends at once, or a
+// failure's half-made process, killed by the builder. It reaps every child that it hears of.
 absl::Status SendContainer(int socket, const absl::StatusOr<Container>& container);
 absl::StatusOr<Container> ReceiveContainer(int socket);
 absl::Status SendExecProcess(int socket, const absl::StatusOr<ExecProcess>& process);
