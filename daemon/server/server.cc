@@ -7,6 +7,8 @@
 
 #include <utility>
 
+#include "daemon/server/bad_message.h"
+
 namespace gantry::server {
 namespace {
 
@@ -29,6 +31,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(std::unique_ptr<Listener> 
   // No bandwidth estimates: their pings and wakeups gain nothing here.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   for (grpc::Service* service : services) builder.RegisterService(service);
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(MakeBadMessageInterceptor());
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   std::unique_ptr<grpc::Server> grpc = builder.BuildAndStart();
   if (grpc == nullptr) return absl::InternalError("gRPC's server did not start");
   std::unique_ptr<Server> server(new Server(std::move(grpc), std::move(listener)));

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <google/protobuf/any.pb.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -226,6 +227,25 @@ TEST_F(ServerTest, UnaryCallsCarryNamespaceStatusAndValidUtf8) {
   }
 }
 
+TEST_F(ServerTest, MessageThatIsNoProtobufIsToldSo) {
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  Name(&context);
+  const grpc::Slice bytes("\xff\xff\xff\xff", 4);
+  const grpc::ByteBuffer request(&bytes, 1);
+  grpc::ByteBuffer response;
+  absl::Notification done;
+  grpc::Status status;
+  stub.UnaryCall(&context, "/containerd.services.tasks.v1.Tasks/Get", {}, &request, &response,
+                 [&](grpc::Status s) {
+                   status = s;
+                   done.Notify();
+                 });
+  done.WaitForNotification();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("could not be decoded"));
+}
+
 TEST_F(ServerTest, AsyncCallsAreAnsweredLaterDroppedOrCancelled) {
   auto stub = tasks::Tasks::NewStub(channel_);
   tasks::WaitRequest request;
@@ -287,8 +307,8 @@ TEST_F(ServerTest, PulledStreamStopsWhenTheClientDoesNotReadAndOthersGoOn) {
   // A connection of its own: unread streams use up the window of the one that they share.
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  auto other = content::Content::NewStub(grpc::CreateCustomChannel(
-      absl::StrCat("unix:", path_), grpc::InsecureChannelCredentials(), arguments));
+  auto other = content::Content::NewStub(
+      grpc::CreateCustomChannel(absl::StrCat("unix:", path_), grpc::InsecureChannelCredentials(), arguments));
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   std::vector<std::unique_ptr<grpc::ClientReader<content::ReadContentResponse>>> readers;
   for (int i = 0; i < 8; ++i) {  // more than the pool has threads

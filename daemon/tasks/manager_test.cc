@@ -1,0 +1,301 @@
+// The manager against a shim of the test's own: a script for the command line, and a ttrpc server on the same loop.
+#include "daemon/tasks/manager.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "api/any/any.h"
+#include "api/proto/containerd/events/task.pb.h"
+#include "api/ttrpc/server.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/socket.h"
+
+namespace gantry::tasks {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr char kScript[] = R"(#!/bin/sh
+for action; do :; done
+echo "$action" >> "$FAKE_LOG"
+case $action in
+start) [ -n "$FAKE_BROKEN" ] && { echo "cannot start" >&2; exit 1; }; printf 'unix://%s' "$FAKE_SOCKET" ;;
+delete) printf '\010\222\041\020\211\001' ;;
+esac
+)";
+
+// Serves the task service, version 2, as a shim does.
+class FakeShim {
+ public:
+  FakeShim(sys::EventLoop* loop, const std::string& path) : server_(std::make_unique<ttrpc::Server>(loop)) {
+    Answer("Create", [this] {
+      shim::CreateTaskResponse response;
+      response.set_pid(4242);
+      return create_error.ok() ? absl::StatusOr<std::string>(response.SerializeAsString()) : create_error;
+    });
+    Answer("State", [] {
+      shim::StateResponse response;
+      response.set_pid(4242);
+      response.set_status(containerd::v1::types::RUNNING);
+      return response.SerializeAsString();
+    });
+    Answer("Delete", [this] {
+      shim::DeleteResponse response;
+      response.set_pid(4242);
+      response.set_exit_status(3);
+      return running ? absl::StatusOr<std::string>(absl::FailedPreconditionError("it runs"))
+                     : absl::StatusOr<std::string>(response.SerializeAsString());
+    });
+    Answer("Connect", [] { return shim::ConnectResponse().SerializeAsString(); });
+    server_->Register("containerd.task.v2.Task", "Shutdown",
+                      [this, loop](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) {
+                        respond(std::string());
+                        loop->Post([this] { Die(); });
+                      });
+    server_->Register("containerd.task.v2.Task", "Wait",
+                      [this](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) {
+                        waiting.push_back(std::move(respond));
+                      });
+    EXPECT_TRUE(server_->Serve(*sys::ListenUnix(path, SOCK_STREAM, 0600), ttrpc::RequireOwnerOrRoot()).ok());
+  }
+
+  void Answer(const std::string& method, std::function<absl::StatusOr<std::string>()> answer) {
+    server_->Register(
+        "containerd.task.v2.Task", method,
+        [answer](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) { respond(answer()); });
+  }
+  void Die() {
+    server_.reset();  // first: a Responder that goes while the server stands would answer
+    waiting.clear();
+  }
+  bool alive() const { return server_ != nullptr; }
+
+  absl::Status create_error;
+  bool running = false;
+  std::vector<ttrpc::Responder> waiting;
+
+ private:
+  std::unique_ptr<ttrpc::Server> server_;
+};
+
+class ManagerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_NE(mkdtemp(directory_), nullptr);
+    loop_ = *sys::EventLoop::Create();
+    script_ = Path("containerd-shim-fake-v2");
+    ASSERT_TRUE(sys::WriteFileAtomic(AT_FDCWD, script_, kScript, 0755, sys::Durability::kVolatile).ok());
+    options_.root = Path("r");
+    options_.state = Path("s");
+    options_.grpc_address = Path("c.sock");
+    options_.ttrpc_address = Path("c.sock.ttrpc");
+    options_.daemon_binary = Path("gantryd");
+    options_.path = "/bin:/usr/bin";
+    options_.environment = {"PATH=/bin:/usr/bin", "FAKE_SOCKET=" + Path("shim.sock"),
+                            "FAKE_LOG=" + Path("log")};
+    options_.timeouts.shim_shutdown = absl::Milliseconds(500);
+    exchange_.Subscribe(nullptr, [this](const std::shared_ptr<const events::Envelope>& envelope) {
+      topics_.push_back(envelope->topic());
+      return true;
+    });
+  }
+
+  void TearDown() override {
+    records_.reset();
+    bulk_.reset();
+    manager_.reset();
+    shim_.reset();
+    EXPECT_TRUE(sys::RemoveAllAt(AT_FDCWD, directory_).ok());
+  }
+
+  std::string Path(const std::string& name) const { return absl::StrCat(directory_, "/", name); }
+
+  void Open() {
+    records_.emplace("records", 1);
+    bulk_.emplace("bulk", 1);
+    Manager::Parts parts{loop_.get(), &*records_, &*bulk_, &exchange_,
+                         [](const TaskKey& key) -> absl::StatusOr<ContainerRecord> {
+                           if (key.id == "none") return absl::NotFoundError("no container none");
+                           ContainerRecord record;
+                           record.runtime =
+                               key.id == "odd" ? "io.containerd.absent.v9" : "io.containerd.fake.v2";
+                           any::PackJson(any::kRuntimeSpec, "{}", &record.spec);
+                           return record;
+                         }};
+    manager_ = *Manager::Create(std::move(parts), options_);
+  }
+
+  // Another daemon over the same directories.
+  void Reopen() {
+    records_.reset();
+    bulk_.reset();
+    manager_.reset();
+    Open();
+  }
+
+  void Until(const std::function<bool()>& done) {
+    for (int i = 0; i < 200 && !done(); ++i) ASSERT_TRUE(loop_->RunOnce(absl::Milliseconds(50)).ok());
+    ASSERT_TRUE(done()) << "it did not happen in ten seconds";
+  }
+
+  absl::StatusOr<uint32_t> Create(const std::string& id) {
+    std::optional<absl::StatusOr<uint32_t>> result;
+    manager_->CreateTask({"ns", id}, "", {}, [&](absl::StatusOr<uint32_t> pid) { result = pid; });
+    Until([&] { return result.has_value(); });
+    return *result;
+  }
+
+  absl::StatusOr<shim::DeleteResponse> Delete(const std::string& id) {
+    std::optional<absl::StatusOr<shim::DeleteResponse>> result;
+    manager_->Delete({"ns", id}, [&](absl::StatusOr<shim::DeleteResponse> answer) { result = answer; });
+    Until([&] { return result.has_value(); });
+    return *result;
+  }
+
+  std::string Bundle(const std::string& id) const { return Path("s/io.containerd.runtime.v2.task/ns/" + id); }
+  static bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
+  std::string Log() const { return sys::ReadFileAt(AT_FDCWD, Path("log"), 10000).value_or(""); }
+
+  char directory_[64] = "/tmp/gantry-manager-XXXXXX";
+  std::string script_;
+  ManagerOptions options_;
+  std::unique_ptr<sys::EventLoop> loop_;
+  events::Exchange exchange_;
+  std::vector<std::string> topics_;
+  std::unique_ptr<FakeShim> shim_;
+  std::unique_ptr<Manager> manager_;
+  std::optional<server::WorkerPool> records_, bulk_;
+};
+
+TEST_F(ManagerTest, TaskLivesFromCreateToDeleteAndItsIdIsFreeAfterwards) {
+  Open();
+  for (int round = 0; round < 2; ++round) {
+    shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+    const auto pid = Create("c1");
+    ASSERT_TRUE(pid.ok()) << pid.status();
+    EXPECT_EQ(*pid, 4242u);
+    EXPECT_THAT(manager_->List("ns"), ElementsAre(TaskKey{"ns", "c1"}));
+    EXPECT_THAT(manager_->List("other"), ElementsAre());
+    EXPECT_EQ(Create("c1").status().code(), absl::StatusCode::kAlreadyExists);
+    shim_->running = true;
+    EXPECT_EQ(Delete("c1").status().code(), absl::StatusCode::kFailedPrecondition);
+    shim_->running = false;
+    const auto deleted = Delete("c1");
+    ASSERT_TRUE(deleted.ok()) << deleted.status();
+    EXPECT_EQ(deleted->exit_status(), 3u);
+    EXPECT_FALSE(Exists(Bundle("c1")));
+    EXPECT_EQ(Delete("c1").status().code(), absl::StatusCode::kNotFound);
+    Until([&] { return !shim_->alive(); });
+    unlink(Path("shim.sock").c_str());
+  }
+}
+
+TEST_F(ManagerTest, CreateThatFailsLeavesNothing) {
+  Open();
+  EXPECT_EQ(Create("none").status().code(), absl::StatusCode::kNotFound);
+  const auto odd = Create("odd");
+  EXPECT_EQ(odd.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(odd.status().message()), HasSubstr("containerd-shim-absent-v9"));
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  shim_->create_error = absl::UnknownError("no such program");
+  const auto refused = Create("c1");
+  EXPECT_EQ(refused.status(), absl::UnknownError("no such program"));
+  EXPECT_FALSE(shim_->alive());
+  EXPECT_FALSE(Exists(Bundle("c1")));
+  EXPECT_THAT(manager_->List("ns"), ElementsAre());
+}
+
+TEST_F(ManagerTest, ShimThatDoesNotStartTellsWhy) {
+  options_.environment.push_back("FAKE_BROKEN=1");
+  Open();
+  EXPECT_THAT(std::string(Create("c1").status().message()), HasSubstr("cannot start"));
+  EXPECT_FALSE(Exists(Bundle("c1")));
+}
+
+TEST_F(ManagerTest, DeathOfAShimIsCleanedPublishedOnceAndAnsweredToWaiters) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  std::optional<absl::StatusOr<shim::WaitResponse>> waited;
+  manager_->Wait({"ns", "c1"}, "", [&](absl::StatusOr<shim::WaitResponse> answer) { waited = answer; });
+  bool cancelled = true;
+  const uint64_t gone = manager_->Wait({"ns", "c1"}, "", [&](const auto&) { cancelled = false; });
+  manager_->CancelWait({"ns", "c1"}, "", gone);
+  Until([&] { return shim_->waiting.size() == 1; });  // one call serves both
+  shim_->Die();
+  Until([&] { return waited.has_value(); });
+  ASSERT_TRUE(waited->ok()) << waited->status();
+  EXPECT_EQ((*waited)->exit_status(), 137u);
+  EXPECT_TRUE(cancelled);
+  EXPECT_THAT(topics_, ElementsAre("/tasks/exit", "/tasks/delete"));
+  EXPECT_THAT(Log(), HasSubstr("delete"));
+  EXPECT_FALSE(Exists(Bundle("c1")));
+  EXPECT_THAT(manager_->List("ns"), ElementsAre());
+}
+
+TEST_F(ManagerTest, RestartedManagerFindsItsTasksAndCleansTheDead) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  ASSERT_TRUE(sys::MkdirAll(Bundle("stale"), 0700).ok());
+  Reopen();
+  Until([&] { return manager_->List("ns").size() == 1 && !Exists(Bundle("stale")); });
+  ASSERT_TRUE(Delete("c1").ok());
+  Until([&] { return !shim_->alive(); });
+  unlink(Path("shim.sock").c_str());
+
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  records_.reset();
+  bulk_.reset();
+  manager_.reset();
+  shim_->Die();
+  topics_.clear();
+  Open();
+  Until([&] { return topics_.size() == 2; });
+  EXPECT_THAT(topics_, ElementsAre("/tasks/exit", "/tasks/delete"));
+  Until([&] { return !Exists(Bundle("c1")); });
+}
+
+TEST_F(ManagerTest, ExitThatAShimSendsTwiceIsPublishedOnce) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  containerd::events::TaskExit exit;
+  exit.set_container_id("c1");
+  exit.set_id("c1");
+  exit.set_pid(4242);
+  containerd::types::Envelope envelope;
+  envelope.set_namespace_("ns");
+  envelope.set_topic("/tasks/exit");
+  envelope.mutable_timestamp()->set_seconds(1);
+  any::Pack(exit, envelope.mutable_event());
+  EXPECT_TRUE(manager_->Forward(envelope).ok());
+  EXPECT_TRUE(manager_->Forward(envelope).ok());
+  EXPECT_THAT(topics_, ElementsAre("/tasks/exit"));
+  shim_->Die();
+  Until([&] { return topics_.size() == 2; });
+  EXPECT_THAT(topics_, ElementsAre("/tasks/exit", "/tasks/delete"));
+}
+
+TEST_F(ManagerTest, StopAnswersTheWaiters) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  std::optional<absl::StatusOr<shim::WaitResponse>> waited;
+  manager_->Wait({"ns", "c1"}, "", [&](absl::StatusOr<shim::WaitResponse> answer) { waited = answer; });
+  manager_->Stop();
+  ASSERT_TRUE(waited.has_value());
+  EXPECT_EQ(waited->status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(Exists(Bundle("c1")));
+}
+
+}  // namespace
+}  // namespace gantry::tasks
