@@ -51,6 +51,8 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
   CLI::App* config = app.add_subcommand("config", "Information on the configuration");
   CLI::App* config_default = config->add_subcommand("default", "Print the default configuration");
   CLI::App* config_dump = config->add_subcommand("dump", "Print the configuration in effect");
+  CLI::App* config_migrate =
+      config->add_subcommand("migrate", "Print the configuration in the newest form of the file");
   config->require_subcommand(1);
   CLI::App* publish = app.add_subcommand("publish", "Publish an event read from standard input");
   publish->add_option("--namespace", out.ns, "The event's namespace");
@@ -69,7 +71,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
     out.action = Action::kVersion;
   } else if (config_default->parsed()) {
     out.action = Action::kConfigDefault;
-  } else if (config_dump->parsed()) {
+  } else if (config_dump->parsed() || config_migrate->parsed()) {  // both print what is in effect
     out.action = Action::kConfigDump;
   } else if (publish->parsed()) {
     out.action = Action::kPublish;

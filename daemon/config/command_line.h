@@ -1,7 +1,7 @@
 // The daemon's command line: containerd's flags and subcommands.
 //
 //   gantryd [flags]                       serve
-//   gantryd [flags] config default|dump   print the defaults, or what the file makes of them
+//   gantryd [flags] config default|dump|migrate   print the defaults, or what the file makes of them
 //   gantryd [flags] publish --topic T --namespace N   an event (an encoded Any) from stdin, for old shims
 //
 // Pure: nothing is read or printed. Thread-safe.
