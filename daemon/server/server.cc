@@ -1,5 +1,6 @@
 #include "daemon/server/server.h"
 
+#include <grpc/grpc.h>
 #include <grpc/support/time.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
@@ -20,6 +21,10 @@ constexpr int kMaxMetadataBytes = 256 << 10;
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(std::unique_ptr<Listener> listener,
                                                       const ServerOptions& options,
                                                       const std::vector<grpc::Service*>& services) {
+  // gRPC is kept alive for the rest of the process: its last shutdown joins a thread that may sleep in its poller for
+  // up to ten seconds (seen with 1.51).
+  static const bool kept = (grpc_init(), true);
+  (void)kept;
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_receive_bytes));
