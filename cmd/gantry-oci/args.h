@@ -1,8 +1,8 @@
-// The command line: options and positional arguments, parsed against a table. Made for a program that starts a thousand
-// times a minute: no allocation before an option is given, no global constructors.
+// The command line: options and positional arguments, parsed against a table. Made for a program that starts a
+// thousand times a minute: no allocation before an option is given, no global constructors.
 //
-// Accepted forms: --name value, --name=value, -n value, -n=value, -name (as Go's flag packages do), --flag, --flag=false;
-// "--" ends the options. Pure and thread-safe.
+// Accepted forms: --name value, --name=value, -n value, -n=value, -name (as Go's flag packages do), --flag,
+// --flag=false; "--" ends the options. Pure and thread-safe.
 #ifndef GANTRY_CMD_GANTRY_OCI_ARGS_H_
 #define GANTRY_CMD_GANTRY_OCI_ARGS_H_
 
@@ -60,7 +60,7 @@ class Arguments {
 // "  --bundle, -b DIR   help", a line for each.
 std::string DescribeOptions(Options options);
 
-// "64", "64k", "1.5g", "10MiB": a number of bytes, in powers of 1024, as Docker's tools read it; -1 for no limit.
+// "64", "64k", "1.5g", "10MiB": a number of bytes, in powers of 1024, as Docker's tools read it; -1: no limit.
 absl::StatusOr<int64_t> ParseBytes(absl::string_view text);
 // "5s", "100ms", "1m30s", as Go prints durations; also a bare number of seconds. Milliseconds, more than 0.
 absl::StatusOr<int64_t> ParseMilliseconds(absl::string_view text);

@@ -128,7 +128,7 @@ Result Execute(const Context& context, const Arguments& arguments) {
   options.preserve_fds = static_cast<int>(std::clamp<int64_t>(preserve.value_or(0), 0, 1024));
 
   std::optional<Foreground> foreground;
-  if (!arguments.Has("detach")) foreground.emplace(!arguments.Has("no-subreaper"));
+  if (!arguments.Has("detach")) foreground.emplace(false);
   GANTRY_ASSIGN_OR_RETURN(container::ExecProcess running, container::Exec(options));
   for (const std::string& warning : running.warnings) context.Warn(warning);
   if (arguments.Has("pid-file")) GANTRY_RETURN_IF_ERROR(WritePidFile(arguments.Get("pid-file"), running.pid));

@@ -1,5 +1,5 @@
-// Waiting for a process that runs in the foreground: signals are passed on to it, a terminal is connected to ours, and
-// orphans that became our children are reaped. For single-threaded programs.
+// Waiting for a process that runs in the foreground: signals are passed on to it, a terminal is connected to
+// ours, and orphans that became our children are reaped. For single-threaded programs.
 #ifndef GANTRY_CMD_GANTRY_OCI_FOREGROUND_H_
 #define GANTRY_CMD_GANTRY_OCI_FOREGROUND_H_
 
@@ -24,7 +24,8 @@ class Foreground {
   Foreground(const Foreground&) = delete;
   Foreground& operator=(const Foreground&) = delete;
 
-  // Connects `master` to our stdin and stdout: raw mode, our window's size (or `size`, if the configuration has one).
+  // Connects `master` to our stdin and stdout: raw mode, our window's size (or `size`, if the configuration has
+  // one).
   void ConnectTerminal(sys::UniqueFd master, const std::optional<oci::ConsoleSize>& size);
 
   // Returns the exit status as shells have it (128 + signal) once `process`, our child with this `pid`, has

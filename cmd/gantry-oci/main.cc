@@ -1,4 +1,5 @@
-// gantry-oci: an OCI runtime on the command line, a drop-in for runc and crun below containerd, podman and dockerd.
+// gantry-oci: an OCI runtime on the command line, a drop-in for runc and crun below containerd, podman and
+// dockerd.
 #include <unistd.h>
 
 #include "absl/strings/ascii.h"

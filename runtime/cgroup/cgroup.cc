@@ -134,8 +134,8 @@ absl::Status Cgroup::Update(const oci::Resources& resources) const {
     }
   }
   GANTRY_ASSIGN_OR_RETURN(Plan plan, PlanUpdate(directories_, resources));
-  for (const Directory& directory : plan.directories) {
-    if (directory.version == 2) GANTRY_RETURN_IF_ERROR(internal::EnableControllers(directory));
+  for (size_t i = 0; i < plan.directories.size(); ++i) {
+    if (plan.directories[i].version == 2) GANTRY_RETURN_IF_ERROR(internal::EnableControllers(plan, i));
   }
   if (resources.devices.empty()) return internal::RunWrites(plan);
   GANTRY_ASSIGN_OR_RETURN(const DevicePolicy policy, PlanDevices(resources.devices));

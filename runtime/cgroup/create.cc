@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -77,24 +78,33 @@ std::vector<std::string> Missing(const Directory& directory) {
 
 }  // namespace
 
-absl::Status EnableControllers(const Directory& directory) {
+absl::Status EnableControllers(const Plan& plan, size_t index) {
+  const Directory& directory = plan.directories[index];
   if (directory.enable.empty()) return absl::OkStatus();
-  const std::vector<std::string> missing = Missing(directory);
+  std::vector<std::string> missing = Missing(directory);
   if (missing.empty()) return absl::OkStatus();
   const std::string line = "+" + absl::StrJoin(missing, " +");
+  std::map<std::string, absl::Status> refused;
   for (size_t end = directory.mount_point.size(); end != std::string::npos && end < directory.path.size();
        end = directory.path.find('/', end + 1)) {
     const std::string file = directory.path.substr(0, end) + "/cgroup.subtree_control";
     if (WriteControl(file, line).ok()) continue;
     // One that is refused must not take the others with it.
     for (const std::string& name : missing) {
-      const absl::Status status = WriteControl(file, "+" + name);
-      if (status.ok()) continue;
-      const absl::string_view hint =
-          sys::ErrnoOf(status) == EBUSY ? " (a cgroup that holds processes itself cannot hand controllers on)"
-                                        : "";
-      return sys::Annotate(status, absl::StrCat("enable the cgroup controller \"", name, "\"", hint));
+      absl::Status status = WriteControl(file, "+" + name);
+      if (!status.ok()) refused.emplace(name, std::move(status));
     }
+  }
+  // What nobody asks to limit may stay off: then it is not counted either.
+  for (const FileWrite& write : plan.writes) {
+    if (write.directory != index) continue;
+    const auto found = refused.find(write.file.substr(0, write.file.find('.')));
+    if (found == refused.end()) continue;
+    const absl::string_view hint = sys::ErrnoOf(found->second) == EBUSY
+                                       ? " (a cgroup that holds processes itself cannot hand controllers on)"
+                                       : "";
+    return sys::Annotate(found->second, absl::StrCat(write.setting, ": enable the cgroup controller \"",
+                                                     found->first, "\"", hint));
   }
   return absl::OkStatus();
 }
@@ -154,7 +164,8 @@ absl::Status RunWrites(const Plan& plan) {
 absl::StatusOr<Cgroup> Cgroup::Create(const Plan& plan) {
   std::vector<std::string> made;
   const auto build = [&]() -> absl::Status {
-    for (const Directory& directory : plan.directories) {
+    for (size_t i = 0; i < plan.directories.size(); ++i) {
+      const Directory& directory = plan.directories[i];
       const size_t before = made.size();
       GANTRY_RETURN_IF_ERROR(internal::MakeDirectory(directory, &made));
       if (made.size() == before) GANTRY_RETURN_IF_ERROR(internal::MustHoldNobody(directory.path));
@@ -162,7 +173,7 @@ absl::StatusOr<Cgroup> Cgroup::Create(const Plan& plan) {
         GANTRY_RETURN_IF_ERROR(sys::Annotate(internal::InitCpuset(directory.mount_point, directory.path),
                                              "copy the parent's cpuset"));
       }
-      if (directory.version == 2) GANTRY_RETURN_IF_ERROR(internal::EnableControllers(directory));
+      if (directory.version == 2) GANTRY_RETURN_IF_ERROR(internal::EnableControllers(plan, i));
     }
     GANTRY_RETURN_IF_ERROR(internal::RunWrites(plan));
     if (!plan.device_program.has_value()) return absl::OkStatus();
