@@ -135,6 +135,7 @@ class Child {
   mode_t umask_ = 0;
   bool in_directory_ = false;
   bool announced_ = false;
+  bool bounded_ = false;
   const char* program_ = nullptr;
   char home_[512] = "HOME=/";
 };

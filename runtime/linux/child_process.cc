@@ -160,12 +160,12 @@ bool Child::Do(const plan::SetCapabilities& op) {
   // The change of user has emptied the effective set; dropping from the bounding set needs CAP_SETPCAP.
   const uint64_t own = OwnPermitted();
   if (SetCaps(own, own, 0) != 0) return Fail("capset");
-  for (int bit = 0; bit < kMaxCapabilities; bit++) {
-    if ((op.bounding >> bit & 1) != 0) continue;
-    const int has = prctl(PR_CAPBSET_READ, bit);
-    if (has < 0) break;  // beyond the kernel's last
-    if (has == 1 && prctl(PR_CAPBSET_DROP, bit) != 0) return Fail("PR_CAPBSET_DROP");
+  for (int bit = 0; !bounded_ && bit < kMaxCapabilities; bit++) {
+    if ((op.bounding >> bit & 1) != 0 || prctl(PR_CAPBSET_DROP, bit) == 0) continue;
+    if (errno == EINVAL) break;  // beyond the kernel's last
+    return Fail("PR_CAPBSET_DROP");
   }
+  bounded_ = true;  // a second time comes behind the filter, which need not allow it all again
   const uint64_t keep = op.final ? 0 : own & (uint64_t{1} << CAP_SYS_ADMIN | uint64_t{1} << CAP_SETPCAP);
   if (SetCaps(op.effective | keep, op.permitted | keep, op.inheritable) != 0) return Fail("capset");
   if (!op.final) return true;
