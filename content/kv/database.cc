@@ -1,5 +1,4 @@
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include <atomic>
 #include <map>
@@ -9,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "content/kv/ballast.h"
 #include "content/kv/kv.h"
 #include "content/kv/locks.h"
 #include "rocksdb/cache.h"
@@ -161,7 +161,7 @@ class Recorder : public ChangeRecorder {
 
 class RocksDatabase : public Database {
  public:
-  explicit RocksDatabase(std::string path) : path_(std::move(path)) {}
+  explicit RocksDatabase(std::string path) : path_(std::move(path)), ballast_(path_) {}
   ~RocksDatabase() override;
 
   absl::Status Init(const Options& options);
@@ -191,9 +191,10 @@ class RocksDatabase : public Database {
   void Record(const WriteBatch& batch);
   // RESOURCE_EXHAUSTED if the batch would grow the store on a disk that is almost full. So a full disk is met before
   // RocksDB meets it, and removing still works.
-  absl::Status CheckSpace(const WriteBatch& batch) const;
+  absl::Status CheckSpace(const WriteBatch& batch);
 
   const std::string path_;
+  Ballast ballast_;
   std::unique_ptr<rocksdb::DB> db_;
   std::map<std::string, rocksdb::ColumnFamilyHandle*, std::less<>> families_;
   LockTable locks_;
@@ -259,10 +260,15 @@ absl::Status RocksDatabase::Init(const Options& options) {
   for (const std::string& name : names) descriptors.emplace_back(name, family);
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened = rocksdb::DB::Open(database, path_, descriptors, &handles, &db);
+  rocksdb::Status opened = rocksdb::DB::Open(database, path_, descriptors, &handles, &db);
+  if (opened.IsNoSpace() && ballast_.Release()) {
+    handles.clear();
+    opened = rocksdb::DB::Open(database, path_, descriptors, &handles, &db);
+  }
   if (!opened.ok()) return FromRocks(opened, path_);
   db_.reset(db);
   for (rocksdb::ColumnFamilyHandle* handle : handles) families_[handle->GetName()] = handle;
+  ballast_.Restore();
   return absl::OkStatus();
 }
 
@@ -305,16 +311,20 @@ void RocksDatabase::Record(const WriteBatch& batch) {
   }
 }
 
-absl::Status RocksDatabase::CheckSpace(const WriteBatch& batch) const {
+absl::Status RocksDatabase::CheckSpace(const WriteBatch& batch) {
   size_t growth = 0;
   for (const WriteBatch::Change& change : batch.changes()) {
     if (change.value.has_value()) growth += change.key.size() + change.value->size();
   }
-  // What only removes goes on: the log has blocks reserved for it (RocksDB preallocates them).
-  if (growth == 0) return absl::OkStatus();
-  struct statvfs fs;
-  if (statvfs(path_.c_str(), &fs) != 0) return sys::ErrnoStatus("statvfs", path_);
-  if (fs.f_bfree * fs.f_frsize >= kReservedBytes + growth) return absl::OkStatus();
+  const uint64_t free = FreeBytes(path_);
+  if (growth == 0) {
+    if (free < Ballast::kBytes / 4) ballast_.Release();
+    return absl::OkStatus();
+  }
+  if (free >= kReservedBytes + growth) {
+    ballast_.Restore();
+    return absl::OkStatus();
+  }
   return absl::ResourceExhaustedError(
       absl::StrCat("record store ", path_, ": no space left on device: fewer than ", kReservedBytes >> 20,
                    " MiB are free, which are kept for removals; remove something"));
