@@ -24,6 +24,8 @@ namespace {
 
 // What growing batches leave free on the disk: room for the log and the tables of removals.
 constexpr uint64_t kReservedBytes = 4 << 20;
+// What opening writes: a manifest, the options, a log.
+constexpr uint64_t kOpeningBytes = 128 << 10;
 
 absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 rocksdb::Slice Slice(absl::string_view text) { return {text.data(), text.size()}; }
@@ -188,6 +190,7 @@ class RocksDatabase : public Database {
   friend class Recorder;
 
   absl::StatusOr<rocksdb::ColumnFamilyHandle*> Family(absl::string_view name) const;
+  absl::Status MakeRoomForOpening();
   void Record(const WriteBatch& batch);
   // RESOURCE_EXHAUSTED if the batch would grow the store on a disk that is almost full. So a full disk is met before
   // RocksDB meets it, and removing still works.
@@ -260,16 +263,22 @@ absl::Status RocksDatabase::Init(const Options& options) {
   for (const std::string& name : names) descriptors.emplace_back(name, family);
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
-  rocksdb::Status opened = rocksdb::DB::Open(database, path_, descriptors, &handles, &db);
-  if (opened.IsNoSpace() && ballast_.Release()) {
-    handles.clear();
-    opened = rocksdb::DB::Open(database, path_, descriptors, &handles, &db);
-  }
+  GANTRY_RETURN_IF_ERROR(MakeRoomForOpening());
+  const rocksdb::Status opened = rocksdb::DB::Open(database, path_, descriptors, &handles, &db);
   if (!opened.ok()) return FromRocks(opened, path_);
   db_.reset(db);
   for (rocksdb::ColumnFamilyHandle* handle : handles) families_[handle->GetName()] = handle;
   ballast_.Restore();
   return absl::OkStatus();
+}
+
+absl::Status RocksDatabase::MakeRoomForOpening() {
+  // Not after a failure: Debian's RocksDB 7.8 aborts when the disk is full while it is opened (see Write).
+  if (FreeBytes(path_) < Ballast::kBytes) ballast_.Release();
+  if (FreeBytes(path_) >= kOpeningBytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("record store ", path_, ": no space left on device: to open it takes ",
+                   kOpeningBytes >> 10, " KiB; remove something from that disk"));
 }
 
 absl::StatusOr<rocksdb::ColumnFamilyHandle*> RocksDatabase::Family(absl::string_view name) const {

@@ -1,13 +1,18 @@
 #include "daemon/metadata/leases.h"
 
+#include <sys/random.h>
+
+#include <string>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "content/digest.h"
 #include "daemon/metadata/labels.h"
 #include "daemon/metadata/schema.h"
 #include "daemon/server/identifier.h"
+#include "runtime/sys/clock.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::metadata {
@@ -17,6 +22,17 @@ constexpr size_t kMaxLeaseIdBytes = 1024;
 
 kv::RecordName LeaseName(const Scope& scope, absl::string_view id) {
   return {std::string(kLeasesFamily), LeaseKey(scope.ns, id)};
+}
+
+// Of containerd's form: the nanoseconds of this second, and chance.
+std::string RandomId() {
+  unsigned char chance[3] = {};
+  // Never fails for so few bytes (getrandom(2)).
+  if (getrandom(chance, sizeof chance, 0) != sizeof chance) chance[0] = 1;
+  const std::string bytes(reinterpret_cast<const char*>(chance), sizeof chance);
+  const absl::Time now = sys::WallNow();
+  const absl::Duration fraction = now - absl::FromUnixSeconds(absl::ToUnixSeconds(now));
+  return absl::StrCat(absl::ToInt64Nanoseconds(fraction), "-", absl::WebSafeBase64Escape(bytes));
 }
 
 absl::Status NoSuchLease(absl::string_view id) {
@@ -71,7 +87,7 @@ Resource MakeResource(absl::string_view type, absl::string_view id) {
 }
 
 absl::StatusOr<Lease> Leases::Create(const Scope& scope, Lease lease) {
-  if (lease.id().empty()) return absl::InvalidArgumentError("lease id must be provided");
+  if (lease.id().empty()) lease.set_id(RandomId());
   if (lease.id().size() > kMaxLeaseIdBytes) {
     return absl::InvalidArgumentError(absl::StrCat("lease id \"", lease.id().substr(0, 100), "…\" has ",
                                                    lease.id().size(), " bytes; at most ", kMaxLeaseIdBytes,

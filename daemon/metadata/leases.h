@@ -32,7 +32,7 @@ class Leases {
  public:
   explicit Leases(Database* database) : database_(*database) {}
 
-  // INVALID_ARGUMENT: an empty or too long id, or a bad label.
+  // An empty id gets a random one. ALREADY_EXISTS; INVALID_ARGUMENT: too long an id, or a bad label.
   absl::StatusOr<Lease> Create(const Scope& scope, Lease lease);
   absl::Status Delete(const Scope& scope, absl::string_view id);
   absl::StatusOr<std::vector<Lease>> List(const Scope& scope, const filters::Filter& filter) const;

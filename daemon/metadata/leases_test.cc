@@ -17,12 +17,20 @@ TEST_F(LeasesTest, CreateListDelete) {
   Lease again;
   again.set_id("a");
   EXPECT_TRUE(absl::IsAlreadyExists(leases().Create(ns_, again).status()));
-  again.set_id("");
+  again.set_id(std::string(2000, 'x'));
   EXPECT_TRUE(absl::IsInvalidArgument(leases().Create(ns_, again).status()));
   EXPECT_EQ(leases().List(ns_, Everything())->size(), 2u);
   EXPECT_EQ((*leases().List(ns_, *filters::Filter::Parse("id==with/slash")))[0].id(), "with/slash");
   EXPECT_TRUE(leases().Delete(ns_, "a").ok());
   EXPECT_TRUE(absl::IsNotFound(leases().Delete(ns_, "a")));
+}
+
+TEST_F(LeasesTest, WithoutAnIdEachGetsItsOwn) {
+  const auto one = leases().Create(ns_, {}), two = leases().Create(ns_, {});
+  ASSERT_TRUE(one.ok() && two.ok());
+  EXPECT_FALSE(one->id().empty());
+  EXPECT_NE(one->id(), two->id());
+  EXPECT_EQ(leases().List(ns_, Everything())->size(), 2u);
 }
 
 TEST_F(LeasesTest, ResourcesComeAndGo) {
