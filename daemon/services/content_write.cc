@@ -25,6 +25,8 @@ class ContentWrite : public server::Exchange<api::WriteContentRequest, api::Writ
                                          api::WriteContentResponse* response) override;
 
  private:
+  absl::StatusOr<ExchangeStep> Handle(const api::WriteContentRequest& request,
+                                      api::WriteContentResponse* response);
   absl::Status Begin(const api::WriteContentRequest& request);
   // Takes over what the message promises. ALREADY_EXISTS when the namespace has got the blob meanwhile.
   absl::Status NotePromises(const api::WriteContentRequest& request);
@@ -100,6 +102,14 @@ absl::Status ContentWrite::Commit(const api::WriteContentRequest& request,
 
 absl::StatusOr<ExchangeStep> ContentWrite::OnRequest(const api::WriteContentRequest& request,
                                                      api::WriteContentResponse* response) {
+  auto step = Handle(request, response);
+  // Before the client learns of it, so that it may try again at once.
+  if (!step.ok()) writer_.reset();
+  return step;
+}
+
+absl::StatusOr<ExchangeStep> ContentWrite::Handle(const api::WriteContentRequest& request,
+                                                  api::WriteContentResponse* response) {
   if (writer_ == nullptr) GANTRY_RETURN_IF_ERROR(Begin(request));
   GANTRY_ASSIGN_OR_RETURN(const content::IngestStatus status, writer_->Status());
   GANTRY_RETURN_IF_ERROR(NotePromises(request));
