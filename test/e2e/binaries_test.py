@@ -1,6 +1,5 @@
 """What the programs are linked to."""
 import os
-import subprocess
 import unittest
 
 from harness import BIN, run
@@ -19,9 +18,8 @@ class BinariesTest(unittest.TestCase):
         for program in ("containerd-shim-gantry-v2", "gantry-oci"):
             names = run(["nm", "-C", os.path.join(BIN, program)]).out.lower()
             self.assertGreater(len(names), 1000, "the program's symbols can be read")
-            for word in ("grpc", "rocksdb"):
-                self.assertNotIn(word + "::", names, program)
-                self.assertNotIn(word + "_", names, program)
+            # A field of a message may be called containerd_grpc_address; gRPC's own names begin with it.
+            self.assertEqual(re.findall(r"\b(?:grpc|rocksdb)(?:::|_)\w*", names)[:5], [], program)
 
 
 if __name__ == "__main__":
