@@ -47,7 +47,7 @@ class LifeTest : public testing::Test {
     }
     spec_ = oci::DefaultSpec();
     spec_.process->terminal = false;
-    spec_.linux->cgroups_path = absl::StrCat("/gantry-test/", bundle_.substr(bundle_.rfind('/') + 1));
+    spec_.linux->cgroups_path = absl::StrCat("/gantry-", bundle_.substr(bundle_.rfind('/') + 1));
     output_path_ = absl::StrCat(bundle_, "/output");
     output_.reset(open(output_path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_APPEND, 0644));
     ASSERT_TRUE(output_.valid());
