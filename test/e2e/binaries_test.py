@@ -1,5 +1,6 @@
 """What the programs are linked to."""
 import os
+import re
 import unittest
 
 from harness import BIN, run
