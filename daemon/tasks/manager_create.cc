@@ -72,6 +72,7 @@ void Manager::Abandon(const TaskKey& key, const std::shared_ptr<Ticket>& ticket)
   const TaskPtr task = Find(key);
   // A hung shim would keep the creation for ever: its connection is cut, which ends the call.
   if (task != nullptr && task->phase == Phase::kCreating && task->client != nullptr) task->client->Close();
+  if (task != nullptr && task->phase == Phase::kCreating && task->cancel_start) task->cancel_start();
 }
 
 absl::Status Manager::Prepare(Creation* creation) {
@@ -175,23 +176,24 @@ void Manager::StartForeign(std::shared_ptr<Creation> creation) {
   // Shims of containerd 1.7 to 2.2 take the options as they are; older ones don't look, newer ones understand both.
   std::string input;
   if (!creation->runtime_options.type_url().empty()) input = creation->runtime_options.SerializeAsString();
-  RunShimCommand(parts_.loop, SpawnFor(*task, ShimAction::kStart), std::move(input), kStartTimeout,
-                 [this, creation](absl::StatusOr<std::string> answer) {
-                   const TaskPtr& task = creation->task;
-                   absl::StatusOr<Bootstrap> bootstrap =
-                       answer.ok() ? ParseBootstrap(*answer) : absl::StatusOr<Bootstrap>(answer.status());
-                   absl::Status status = bootstrap.status();
-                   if (status.ok()) {
-                     task->bootstrap = *bootstrap;
-                     status = bundles_.WriteBootstrap(task->key, task->bootstrap);
-                   }
-                   if (status.ok()) status = Connect(task);
-                   if (!status.ok()) {
-                     return FailCreate(
-                         creation, sys::Annotate(status, absl::StrCat("starting the shim ", task->binary)));
-                   }
-                   SendCreate(creation);
-                 });
+  task->cancel_start = RunShimCommand(
+      parts_.loop, SpawnFor(*task, ShimAction::kStart), std::move(input), kStartTimeout,
+      [this, creation](absl::StatusOr<std::string> answer) {
+        const TaskPtr& task = creation->task;
+        absl::StatusOr<Bootstrap> bootstrap =
+            answer.ok() ? ParseBootstrap(*answer) : absl::StatusOr<Bootstrap>(answer.status());
+        absl::Status status = bootstrap.status();
+        if (status.ok()) {
+          task->bootstrap = *bootstrap;
+          status = bundles_.WriteBootstrap(task->key, task->bootstrap);
+        }
+        if (status.ok()) status = Connect(task);
+        if (!status.ok()) {
+          return FailCreate(creation,
+                            sys::Annotate(status, absl::StrCat("starting the shim ", task->binary)));
+        }
+        SendCreate(creation);
+      });
 }
 
 absl::Status Manager::Connect(const TaskPtr& task) {

@@ -90,12 +90,13 @@ absl::StatusOr<std::unique_ptr<Errand>> Begin(sys::EventLoop* loop, sys::SpawnOp
 
 }  // namespace
 
-void RunShimCommand(sys::EventLoop* loop, sys::SpawnOptions options, std::string input,
-                    absl::Duration timeout, std::function<void(absl::StatusOr<std::string>)> done) {
+std::function<void()> RunShimCommand(sys::EventLoop* loop, sys::SpawnOptions options, std::string input,
+                                     absl::Duration timeout,
+                                     std::function<void(absl::StatusOr<std::string>)> done) {
   absl::StatusOr<std::unique_ptr<Errand>> begun = Begin(loop, std::move(options), input);
   if (!begun.ok()) {
     loop->Post([done = std::move(done), status = begun.status()] { done(status); });
-    return;
+    return [] {};
   }
   const std::shared_ptr<Errand> errand = *std::move(begun);
   errand->done = std::move(done);
@@ -110,14 +111,16 @@ void RunShimCommand(sys::EventLoop* loop, sys::SpawnOptions options, std::string
     errand->child.Signal(SIGKILL).IgnoreError();
     errand->child.Reap(sys::PidFd::Block::kWait).status().IgnoreError();
     loop->Post([errand, added] { errand->done(added); });
-    return;
+    return [] {};
   }
-  errand->timer = loop->RunAfter(timeout, [weak = std::weak_ptr<Errand>(errand)] {
+  const std::function<void()> kill = [weak = std::weak_ptr<Errand>(errand)] {
     const std::shared_ptr<Errand> self = weak.lock();
     if (self == nullptr) return;
     self->timed_out = true;
     self->child.Signal(SIGKILL).IgnoreError();
-  });
+  };
+  errand->timer = loop->RunAfter(timeout, kill);
+  return kill;
 }
 
 }  // namespace gantry::tasks

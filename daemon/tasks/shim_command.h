@@ -18,9 +18,10 @@ namespace gantry::tasks {
 // pipe full (64 KiB), as its standard input. `done` gets what it wrote to standard output, at most 64 KiB, when it
 // has ended with status 0; else an error with what it wrote to standard error. After `timeout` it is killed:
 // DEADLINE_EXCEEDED. `done` is called once, from the loop, never from inside. What the program leaves running is
-// not waited for.
-void RunShimCommand(sys::EventLoop* loop, sys::SpawnOptions options, std::string input,
-                    absl::Duration timeout, std::function<void(absl::StatusOr<std::string>)> done);
+// not waited for. What is returned kills the program early, if it still runs; it may be called at any time.
+std::function<void()> RunShimCommand(sys::EventLoop* loop, sys::SpawnOptions options, std::string input,
+                                     absl::Duration timeout,
+                                     std::function<void(absl::StatusOr<std::string>)> done);
 
 }  // namespace gantry::tasks
 

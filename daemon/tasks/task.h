@@ -62,6 +62,7 @@ struct Task {
   std::optional<shim::WaitResponse> end;   // how init ended, once the task is deleted or its shim is gone
 
   bool disconnected = false;  // its connection ended; it is about to be seen whether the shim did too
+  std::function<void()> cancel_start;    // kills the `start` of a foreign shim
   std::function<void()> when_shim_gone;  // set while its end is awaited
   sys::EventLoop::TimerId end_timer = 0;
   std::vector<std::function<void()>> when_settled;  // run when it is live or gone
