@@ -5,6 +5,8 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "api/proto/containerd/events/container.pb.h"
 #include "api/proto/containerd/events/content.pb.h"
@@ -21,15 +23,23 @@
 namespace gantry::cli {
 namespace {
 
-// Naming one message of each file keeps the linker from dropping the file, with all its messages, from a
-// static program; they are found by name below.
-void KeepEventTypes() {
-  containerd::events::ContainerCreate::default_instance();
-  containerd::events::ContentDelete::default_instance();
-  containerd::services::images::v1::ImageCreate::default_instance();
-  containerd::events::NamespaceCreate::default_instance();
-  containerd::events::SnapshotPrepare::default_instance();
-  containerd::events::TaskCreate::default_instance();
+// The type called `name`, of those that events have; null for another. The files are asked, not the pool of all
+// types: a static program holds only what its code names.
+const google::protobuf::Descriptor* FindEventType(absl::string_view name) {
+  const google::protobuf::FileDescriptor* const files[] = {
+      containerd::events::ContainerCreate::descriptor()->file(),
+      containerd::events::ContentDelete::descriptor()->file(),
+      containerd::services::images::v1::ImageCreate::descriptor()->file(),
+      containerd::events::NamespaceCreate::descriptor()->file(),
+      containerd::events::SnapshotPrepare::descriptor()->file(),
+      containerd::events::TaskCreate::descriptor()->file(),
+  };
+  for (const google::protobuf::FileDescriptor* file : files) {
+    absl::string_view local = name;
+    if (!absl::ConsumePrefix(&local, file->package()) || !absl::ConsumePrefix(&local, ".")) continue;
+    if (const auto* found = file->FindMessageTypeByName(std::string(local)); found != nullptr) return found;
+  }
+  return nullptr;
 }
 
 // The event as JSON; an event of an unknown type as the name of the type alone.
@@ -37,7 +47,7 @@ std::string EventJson(const google::protobuf::Any& event) {
   std::string name = event.type_url();
   const size_t slash = name.rfind('/');
   if (slash != std::string::npos) name.erase(0, slash + 1);
-  const auto* descriptor = google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(name);
+  const auto* descriptor = FindEventType(name);
   const auto* prototype =
       descriptor == nullptr ? nullptr
                             : google::protobuf::MessageFactory::generated_factory()->GetPrototype(descriptor);
@@ -82,7 +92,6 @@ absl::StatusOr<int> VersionCommand(const Globals& globals) {
 }
 
 absl::StatusOr<int> EventsCommand(const Globals& globals, const std::vector<std::string>& filters) {
-  KeepEventTypes();
   Client client(globals.Connection());
   events::SubscribeRequest request;
   for (const std::string& filter : filters) request.add_filters(filter);
