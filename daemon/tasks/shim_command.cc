@@ -113,7 +113,7 @@ std::function<void()> RunShimCommand(sys::EventLoop* loop, sys::SpawnOptions opt
     loop->Post([errand, added] { errand->done(added); });
     return [] {};
   }
-  const std::function<void()> kill = [weak = std::weak_ptr<Errand>(errand)] {
+  std::function<void()> kill = [weak = std::weak_ptr<Errand>(errand)] {
     const std::shared_ptr<Errand> self = weak.lock();
     if (self == nullptr) return;
     self->timed_out = true;
