@@ -21,7 +21,14 @@ void SetNow(google::protobuf::Timestamp* timestamp) {
   timestamp->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
 }
 
+absl::Time TimeOf(const Envelope& envelope) {
+  return absl::FromUnixSeconds(envelope.timestamp().seconds()) +
+         absl::Nanoseconds(envelope.timestamp().nanos());
+}
+
 }  // namespace
+
+Exchange::Exchange() : born_(sys::WallNow()), news_from_before_(sys::Deadline::After(kNewsFromBefore)) {}
 
 absl::Status ValidateTopic(absl::string_view topic) {
   if (!absl::StartsWith(topic, "/") || topic.size() < 2) {
@@ -65,6 +72,11 @@ absl::Status Exchange::Forward(Envelope envelope) {
 
 void Exchange::Distribute(std::shared_ptr<const Envelope> envelope) {
   absl::MutexLock lock(&mutex_);
+  if (news_from_before_.Passed()) {
+    kept_.clear();
+  } else if (TimeOf(*envelope) < born_ && kept_.size() < kMaxKept) {
+    kept_.push_back(envelope);
+  }
   for (auto it = subscribers_.begin(); it != subscribers_.end();) {
     const Subscriber& subscriber = it->second;
     const bool wanted = !subscriber.matcher || subscriber.matcher(*envelope);
@@ -75,6 +87,10 @@ void Exchange::Distribute(std::shared_ptr<const Envelope> envelope) {
 Exchange::SubscriptionId Exchange::Subscribe(Matcher matcher, Sink sink) {
   absl::MutexLock lock(&mutex_);
   const SubscriptionId id = next_++;
+  if (news_from_before_.Passed()) kept_.clear();
+  for (const auto& envelope : kept_) {
+    if ((!matcher || matcher(*envelope)) && !sink(envelope)) return id;
+  }
   subscribers_.emplace(id, Subscriber{std::move(matcher), std::move(sink)});
   return id;
 }

@@ -6,6 +6,11 @@
 // calls. A subscriber must be quick and must not call the exchange; one that cannot keep up ends itself (the
 // gRPC service's queue is bounded), so a laggard never holds a publisher.
 //
+// News from before. What a shim forwards from the time when no daemon ran (an exit, say) comes as soon as the daemon
+// is back, while its clients are still finding that out. Such events, older than the exchange, are kept for
+// kNewsFromBefore (at most kMaxKept of them) and given to each subscriber that comes meanwhile, before anything else:
+// it sees each of them once.
+//
 // Thread-safe.
 #ifndef GANTRY_DAEMON_EVENTS_EXCHANGE_H_
 #define GANTRY_DAEMON_EVENTS_EXCHANGE_H_
@@ -17,12 +22,15 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "api/proto/containerd/types/event.pb.h"
+#include "runtime/sys/clock.h"
 
 namespace gantry::events {
 
@@ -43,8 +51,14 @@ class Publisher {
 // A topic is '/' and one or more identifiers (server/identifier.h) with '/' between them.
 absl::Status ValidateTopic(absl::string_view topic);
 
+inline constexpr absl::Duration kNewsFromBefore =
+    absl::Seconds(30);  // a client's back-off may reach half of that
+inline constexpr size_t kMaxKept = 4096;
+
 class Exchange final : public Publisher {
  public:
+  Exchange();
+
   absl::Status Publish(absl::string_view ns, absl::string_view topic,
                        const google::protobuf::Message& event) override;
 
@@ -73,7 +87,10 @@ class Exchange final : public Publisher {
   };
   void Distribute(std::shared_ptr<const Envelope> envelope);
 
+  const absl::Time born_;  // on the wall clock, as the timestamps of events are
+  const sys::Deadline news_from_before_;
   mutable absl::Mutex mutex_;
+  std::vector<std::shared_ptr<const Envelope>> kept_ ABSL_GUARDED_BY(mutex_);
   std::map<SubscriptionId, Subscriber> subscribers_ ABSL_GUARDED_BY(mutex_);
   SubscriptionId next_ ABSL_GUARDED_BY(mutex_) = 1;
 };

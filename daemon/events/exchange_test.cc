@@ -67,6 +67,29 @@ TEST(ExchangeTest, UnsubscribedSinkIsNotCalled) {
   EXPECT_EQ(calls, 0);
 }
 
+TEST(ExchangeTest, NewsFromBeforeTheDaemonReachesWhoComesALittleLater) {
+  Exchange exchange;
+  Envelope old;
+  old.set_namespace_("a");
+  old.set_topic("/tasks/exit");
+  old.mutable_timestamp()->set_seconds(1);
+  ASSERT_TRUE(exchange.Forward(old).ok());
+  ASSERT_TRUE(exchange.Publish("a", "/tasks/start", Start("new")).ok());
+  std::vector<std::string> first, second, others;
+  exchange.Subscribe(nullptr,
+                     [&](std::shared_ptr<const Envelope> e) { return first.push_back(e->topic()), true; });
+  exchange.Subscribe([](const Envelope& e) { return e.namespace_() == "b"; },
+                     [&](std::shared_ptr<const Envelope> e) { return others.push_back(e->topic()), true; });
+  EXPECT_EQ(first, std::vector<std::string>{"/tasks/exit"}) << "the old event alone, and once";
+  old.set_topic("/tasks/oom");
+  ASSERT_TRUE(exchange.Forward(old).ok());
+  exchange.Subscribe(nullptr,
+                     [&](std::shared_ptr<const Envelope> e) { return second.push_back(e->topic()), true; });
+  EXPECT_EQ(first, (std::vector<std::string>{"/tasks/exit", "/tasks/oom"}));
+  EXPECT_EQ(second, (std::vector<std::string>{"/tasks/exit", "/tasks/oom"}));
+  EXPECT_TRUE(others.empty());
+}
+
 TEST(ExchangeTest, BadNamespaceTopicAndMissingTimeAreRefused) {
   Exchange exchange;
   for (const char* topic : {"", "/", "tasks/start", "/tasks//start", "/tasks/st art"}) {

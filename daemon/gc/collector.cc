@@ -106,6 +106,8 @@ absl::StatusOr<Collected> Collector::Collect() {
   Collected collected;
   collected.records = static_cast<int64_t>(removed.size());
   GANTRY_ASSIGN_OR_RETURN(collected.files, RemoveFiles(!removed.empty()));
+  // Who asked for this collection counts on the room that it makes, also what Remove left to the background.
+  GANTRY_RETURN_IF_ERROR(snapshots_.DeleteFiles());
   return collected;
 }
 

@@ -4,8 +4,9 @@
 // 2. Sweep, with everybody else held off for milliseconds: what was written since the snapshot (a
 //    kv::ChangeRecorder names it) counts as reached, with all that it refers to; what then is still unreached
 //    loses its record, in one batch.
-// 3. Files: blobs and ingests without a record are deleted, a few at a time. So a crash between 2 and 3 only
-//    leaves work for the next collection, and a file that never got its record goes the same way.
+// 3. Files: blobs and ingests without a record are deleted, a few at a time, and what removed snapshots left. So a
+//    crash between 2 and 3 only leaves work for the next collection, and a file that never got its record goes the
+//    same way. When Collect returns, the room is free.
 //
 // Thread-safe; collections run one after the other. Blocks on the disk.
 #ifndef GANTRY_DAEMON_GC_COLLECTOR_H_

@@ -27,6 +27,7 @@ class FakeSnapshots : public Snapshots {
   absl::StatusOr<std::vector<std::string>> HoldingsOf(absl::string_view) override {
     return std::vector<std::string>();
   }
+  absl::Status DeleteFiles() override { return absl::OkStatus(); }
   absl::Status Remove(const Node& snapshot) override {
     for (const auto& [node, facts] : map) {
       if (SnapshotNode(node.ns, SplitSnapshot(node.key).snapshotter, facts.parent) == snapshot) {

@@ -49,4 +49,10 @@ absl::Status SnapshotterSet::Remove(const Node& snapshot) {
   return it->second->Remove(snapshotter::ScopedKey(snapshot.ns, parts.key));
 }
 
+absl::Status SnapshotterSet::DeleteFiles() {
+  absl::Status result;
+  for (const auto& [name, snapshotter] : snapshotters_) result.Update(snapshotter->Cleanup());
+  return result;
+}
+
 }  // namespace gantry::gc

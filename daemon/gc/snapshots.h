@@ -34,6 +34,8 @@ class Snapshots {
   virtual absl::StatusOr<std::vector<std::string>> HoldingsOf(absl::string_view ns) = 0;
   // FAILED_PRECONDITION if others stand on it, NOT_FOUND if it went already. Its files go in the background.
   virtual absl::Status Remove(const Node& snapshot) = 0;
+  // Returns when the files of all removed snapshots are gone.
+  virtual absl::Status DeleteFiles() = 0;
 };
 
 // Over the daemon's snapshotters, by name, whose keys are scoped by namespace. They stay the caller's.
@@ -44,6 +46,7 @@ class SnapshotterSet : public Snapshots {
   absl::StatusOr<SnapshotMap> ReadAll() override;
   absl::StatusOr<std::vector<std::string>> HoldingsOf(absl::string_view ns) override;
   absl::Status Remove(const Node& snapshot) override;
+  absl::Status DeleteFiles() override;
 
  private:
   const std::map<std::string, snapshotter::Snapshotter*> snapshotters_;

@@ -24,6 +24,7 @@
 #include "daemon/wiring/directories.h"
 #include "daemon/wiring/notify.h"
 #include "daemon/wiring/plugins.h"
+#include "daemon/wiring/revision.h"
 #include "daemon/wiring/runtime.h"
 #include "daemon/wiring/storage.h"
 #include "runtime/sys/event_loop.h"
@@ -124,7 +125,7 @@ absl::Status Daemon::State::Serve() {
   auto events_service = std::make_unique<services::EventsService>(&exchange);
   events = events_service.get();
   services.push_back(std::move(events_service));
-  services.push_back(std::make_unique<services::VersionService>(GANTRY_VERSION, ""));
+  services.push_back(std::make_unique<services::VersionService>(GANTRY_VERSION, Revision()));
   // Not built yet: every method answers UNIMPLEMENTED, which clients take for "this daemon has none".
   services.push_back(std::make_unique<containerd::services::mounts::v1::Mounts::CallbackService>());
   services.push_back(std::make_unique<containerd::services::sandbox::v1::Store::CallbackService>());
