@@ -54,6 +54,7 @@ std::vector<Node> SnapshotsInOrderOfRemoval(const std::vector<Node>& garbage, co
   }
   std::sort(by_depth.begin(), by_depth.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
   std::vector<Node> result;
+  result.reserve(by_depth.size());
   for (auto& [depth, node] : by_depth) result.push_back(std::move(node));
   return result;
 }

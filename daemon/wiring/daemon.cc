@@ -181,7 +181,7 @@ absl::Status Daemon::Run() {
   if (absl::Status status = NotifySystemd("READY=1"); !status.ok()) {
     log::Warn("cannot tell systemd", {{"error", status.ToString()}});
   }
-  const absl::Status status = state_->loop->Run();
+  absl::Status status = state_->loop->Run();
   log::Info("stopped");
   return status;
 }
