@@ -17,32 +17,28 @@
 //   mounts it, changes it, unmounts it, and then commits or removes it.
 // - A *view* shows a committed snapshot read-only. It can never be committed.
 // - A *committed* snapshot is immutable and the only kind that can be a parent. It cannot be mounted itself:
-// take
-//   a view.
+//   take a view.
 //
 // # Vocabulary
 //
 // - *key*: what the caller calls an active snapshot or a view; *name*: what it calls a committed one. Both
-// are
-//   opaque, not empty, and share one space: a name cannot equal a living key. Commit ends the key and begins
-//   the name; the storage behind both is the same, nothing is copied.
+//   are opaque, not empty, and share one space: a name cannot equal a living key. Commit ends the key and
+//   begins the name; the storage behind both is the same, nothing is copied.
 // - *parent*: the name of the committed snapshot below, or "".
 // - *mounts*: what has to be mounted, in order, to see the tree. Mounting is the caller's part (the shim does
-// it
-//   inside the container's own mount namespace); a snapshotter never mounts anything. Mounts may be asked for
-//   any number of times; an active snapshot must not be mounted writable twice at once.
+//   it inside the container's own mount namespace); a snapshotter never mounts anything. Mounts may be asked
+//   for any number of times; an active snapshot must not be mounted writable twice at once.
 // - *usage*: the bytes (blocks, not lengths) and inodes that a snapshot takes beyond its parent; a
-// hard-linked
-//   file counts once. Frozen at commit; measured on each call for an active one.
+//   hard-linked file counts once. Frozen at commit; measured on each call for an active one.
 // - *labels*: the caller's. They are kept, and only those below "containerd.io/snapshot/" mean something here
 //   (see kLabel…). Commit replaces the labels of the key by its own.
 //
 // An image of three layers, unpacked, and a container on it:
 //
-//   Prepare("extract-1", "")          apply layer 1 to its mounts      Commit("sha256:<chain 1>",
-//   "extract-1") Prepare("extract-2", "<chain 1>") apply layer 2                    Commit("sha256:<chain
-//   2>", "extract-2") Prepare("extract-3", "<chain 2>") apply layer 3 Commit("sha256:<chain 3>", "extract-3")
-//   Prepare("web", "<chain 3>")       run                              Remove("web")
+//   Prepare("extract-1", "")           apply layer 1 to its mounts   Commit("<chain 1>", "extract-1")
+//   Prepare("extract-2", "<chain 1>")  apply layer 2                 Commit("<chain 2>", "extract-2")
+//   Prepare("extract-3", "<chain 2>")  apply layer 3                 Commit("<chain 3>", "extract-3")
+//   Prepare("web", "<chain 3>")        run                           Remove("web")
 //
 // # Guarantees
 //
@@ -58,9 +54,8 @@
 //
 //   NOT_FOUND            the key, name or parent does not exist
 //   ALREADY_EXISTS       the key or name is taken, by a snapshot of whatever kind
-//   INVALID_ARGUMENT     an empty key; a parent that is no committed snapshot (Prepare, View); a field of
-//   Update
-//                        that cannot change; Commit with a parent other than the one that the snapshot has
+//   INVALID_ARGUMENT     an empty key; a parent that is no committed snapshot (Prepare, View); a field
+//                        of Update that cannot change; Commit with a parent other than the one that the snapshot has
 //   FAILED_PRECONDITION  Mounts of a committed snapshot; Commit of what is not active; Remove of a parent
 //
 // containerd's interface and its behaviour are the model (core/snapshots in its repository), because its

@@ -36,6 +36,7 @@ absl::Status Serve(const config::Loaded& loaded) {
   log::ParseLevel(loaded.config.debug.level, &level);
   log::Configure(level, loaded.config.debug.format == "json" ? log::Format::kJson : log::Format::kLogfmt, 2);
   for (const std::string& warning : loaded.warnings) log::Warn(warning);
+  for (const std::string& sentence : config::SettingsWithoutEffect(loaded.config)) log::Warn(sentence);
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<wiring::Daemon> daemon, wiring::Daemon::Create(loaded.config));
   return daemon->Run();
 }

@@ -85,7 +85,7 @@ struct Runtime {
 
 // [plugins."io.containerd.snapshotter.v1.overlayfs"] and ...native
 struct Snapshotter {
-  std::string root_path;  // empty: <root>/snapshots/<name>
+  std::string root_path;  // empty: <root>/io.containerd.snapshotter.v1.<name>
   bool upperdir_label = false;
   bool sync_remove = false;
   bool slow_chown = false;
@@ -144,6 +144,10 @@ struct Loaded {
 // are joined, everything else is replaced). Errors: NOT_FOUND for the file itself, INVALID_ARGUMENT
 // "FILE:LINE: ...".
 absl::StatusOr<Loaded> Load(const std::string& path, Config defaults);
+
+// Settings that are understood and that this build does nothing with, a sentence each: the daemon says so when it
+// starts, rather than leave someone to believe that they hold.
+std::vector<std::string> SettingsWithoutEffect(const Config& config);
 
 // One file's text over `config`; for Load, tests and the fuzzer. `file` is for the messages.
 absl::Status Parse(absl::string_view text, const std::string& file, Config* config,

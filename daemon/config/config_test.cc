@@ -85,6 +85,13 @@ TEST(ConfigTest, TableOfAPartThatIsNotBuiltIsOneWarning) {
   EXPECT_THAT(p.warnings, ElementsAre(HasSubstr("not built")));
 }
 
+TEST(ConfigTest, SettingsWithoutEffectAreNamed) {
+  EXPECT_THAT(SettingsWithoutEffect(Defaults("gantryd")), ElementsAre());
+  const Parsed p = ParseText("[cgroup]\npath = \"/c\"\n[metrics]\naddress = \"127.0.0.1:1\"\n");
+  EXPECT_THAT(SettingsWithoutEffect(p.config),
+              ElementsAre(HasSubstr("cgroup.path"), HasSubstr("metrics.address")));
+}
+
 TEST(ConfigTest, WrongTypeIsAnErrorThatNamesFileLineAndRule) {
   EXPECT_EQ(ParseText("version = 2\n[grpc]\naddress = 5\n").status.message(),
             "f.toml:3: grpc.address must be a string");

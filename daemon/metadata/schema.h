@@ -20,7 +20,7 @@
 //                                                                      this ingest will become, if any
 //                                                           updated_at when it may be thrown away; absent:
 //                                                                      its lease decides
-//   snapshots  the snapshotters' own: snapshotter/records.h
+//   snapshots  the snapshotters' own: snapshotter/records/record.h
 //
 // The blob's file and the ingest's files lie in content/ (content/local_store.h), under the names <digest>
 // and IngestRef(ns, ref). A file without a record is garbage; a record without a file is damage.

@@ -3,12 +3,13 @@
 // A service derives from the generated CallbackService, takes its dependencies and a WorkerPool in its
 // constructor, and stays thin: translate, call, translate. Which helper for which method:
 //
-//   a unary call that may block (files, database)            RunUnary       handler on the pool
-//   a unary call that never blocks (version)                 RunUnary with pool nullptr
-//   a unary call whose answer comes later (task Wait)        RunAsync       handler gets a Reply
-//   a server stream of what is there (List, content Read)    RunPullStream  a Generator, pulled as the client
-//   reads a server stream of what happens (events Subscribe)       StartPushStream a bounded queue a
-//   bidirectional stream, request by request (Write)       RunExchange    an Exchange object
+//   a unary call that may block (files, database)            RunUnary        handler on the pool
+//   a unary call that never blocks (version)                 RunUnary        with pool nullptr
+//   a unary call whose answer comes later (task Wait)        RunAsync        handler gets a Reply
+//   a server stream of what is there (List, content Read)    RunPullStream   a Generator, pulled as the
+//                                                                            client reads
+//   a server stream of what happens (events Subscribe)       StartPushStream a bounded queue
+//   a bidirectional stream, request by request (Write)       RunExchange     an Exchange object
 //
 //   class NamespacesService final : public api::Namespaces::CallbackService {
 //    public:

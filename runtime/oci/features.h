@@ -22,7 +22,7 @@ struct FeatureFacts {
   bool systemd_cgroup = false;
 };
 
-// All capabilities of capabilities(7), as Linux 6 numbers them.
+// All capabilities of capabilities(7), as Linux 6 numbers them: a name's index is its bit.
 const std::vector<std::string>& AllCapabilities();
 
 std::string FeaturesJson(const FeatureFacts& facts, bool pretty = true);

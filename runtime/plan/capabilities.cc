@@ -1,69 +1,23 @@
 #include "runtime/plan/capabilities.h"
 
-#include <iterator>
+#include <algorithm>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/oci/features.h"
 
 namespace gantry::plan {
-namespace {
-
-// <linux/capability.h>: the index is the bit.
-constexpr const char* kNames[] = {"CAP_CHOWN",
-                                  "CAP_DAC_OVERRIDE",
-                                  "CAP_DAC_READ_SEARCH",
-                                  "CAP_FOWNER",
-                                  "CAP_FSETID",
-                                  "CAP_KILL",
-                                  "CAP_SETGID",
-                                  "CAP_SETUID",
-                                  "CAP_SETPCAP",
-                                  "CAP_LINUX_IMMUTABLE",
-                                  "CAP_NET_BIND_SERVICE",
-                                  "CAP_NET_BROADCAST",
-                                  "CAP_NET_ADMIN",
-                                  "CAP_NET_RAW",
-                                  "CAP_IPC_LOCK",
-                                  "CAP_IPC_OWNER",
-                                  "CAP_SYS_MODULE",
-                                  "CAP_SYS_RAWIO",
-                                  "CAP_SYS_CHROOT",
-                                  "CAP_SYS_PTRACE",
-                                  "CAP_SYS_PACCT",
-                                  "CAP_SYS_ADMIN",
-                                  "CAP_SYS_BOOT",
-                                  "CAP_SYS_NICE",
-                                  "CAP_SYS_RESOURCE",
-                                  "CAP_SYS_TIME",
-                                  "CAP_SYS_TTY_CONFIG",
-                                  "CAP_MKNOD",
-                                  "CAP_LEASE",
-                                  "CAP_AUDIT_WRITE",
-                                  "CAP_AUDIT_CONTROL",
-                                  "CAP_SETFCAP",
-                                  "CAP_MAC_OVERRIDE",
-                                  "CAP_MAC_ADMIN",
-                                  "CAP_SYSLOG",
-                                  "CAP_WAKE_ALARM",
-                                  "CAP_BLOCK_SUSPEND",
-                                  "CAP_AUDIT_READ",
-                                  "CAP_PERFMON",
-                                  "CAP_BPF",
-                                  "CAP_CHECKPOINT_RESTORE"};
-
-}  // namespace
-
 int CapabilityBit(absl::string_view name) {
-  for (size_t bit = 0; bit < std::size(kNames); bit++) {
-    if (name == kNames[bit]) return static_cast<int>(bit);
-  }
-  return -1;
+  const std::vector<std::string>& names = oci::AllCapabilities();
+  const auto found = std::find(names.begin(), names.end(), name);
+  return found == names.end() ? -1 : static_cast<int>(found - names.begin());
 }
 
 std::string CapabilityName(int bit) {
-  if (bit >= 0 && bit < static_cast<int>(std::size(kNames))) return kNames[bit];
+  const std::vector<std::string>& names = oci::AllCapabilities();
+  if (bit >= 0 && static_cast<size_t>(bit) < names.size()) return names[bit];
   return absl::StrCat("CAP_", bit);
 }
-
-std::vector<std::string> CapabilityNames() { return {std::begin(kNames), std::end(kNames)}; }
 
 }  // namespace gantry::plan

@@ -1,10 +1,9 @@
-// Capability names (capabilities(7)) and their bits. Pure.
+// Capability names (capabilities(7)) and their bits, after oci::AllCapabilities(). Pure.
 #ifndef GANTRY_RUNTIME_PLAN_CAPABILITIES_H_
 #define GANTRY_RUNTIME_PLAN_CAPABILITIES_H_
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -14,8 +13,6 @@ namespace gantry::plan {
 int CapabilityBit(absl::string_view name);
 // "CAP_CHOWN"; "CAP_63" for a bit without a name.
 std::string CapabilityName(int bit);
-// All names, in the order of their bits.
-std::vector<std::string> CapabilityNames();
 
 }  // namespace gantry::plan
 

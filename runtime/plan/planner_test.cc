@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "runtime/oci/features.h"
 #include "runtime/plan/capabilities.h"
 #include "runtime/plan/mount_options.h"
 
@@ -215,7 +216,7 @@ TEST(Capabilities, NamesAndBitsAgree) {
   EXPECT_EQ(CapabilityBit("CAP_CHOWN"), 0);
   EXPECT_EQ(CapabilityBit("CAP_CHECKPOINT_RESTORE"), 40);
   EXPECT_EQ(CapabilityBit("CAP_NO_SUCH"), -1);
-  for (const std::string& name : CapabilityNames()) EXPECT_EQ(CapabilityName(CapabilityBit(name)), name);
+  for (const std::string& name : oci::AllCapabilities()) EXPECT_EQ(CapabilityName(CapabilityBit(name)), name);
 }
 
 }  // namespace

@@ -26,9 +26,8 @@ namespace {
 struct Child {
   const SpawnOptions* options = nullptr;
   std::vector<char*> argv, env;
-  std::vector<std::pair<int, int>>
-      fds;               // {source, target}, sorted by target; the sources lie above all targets
-  int first_unused = 3;  // above the last target
+  std::vector<std::pair<int, int>> fds;  // {source, target}, sorted by target; the sources lie above all
+  int first_unused = 3;                  // above the last target
   const char* step = "";
   int error = 0;
   char* stack = nullptr;  // its top; an orphan's own begins kMakerStack below
