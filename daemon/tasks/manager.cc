@@ -29,8 +29,12 @@ absl::StatusOr<std::unique_ptr<Manager>> Manager::Create(Parts parts, ManagerOpt
 
 Manager::~Manager() {
   stopping_ = true;
-  for (const auto& [key, task] : tasks_) Disconnect(task);
-  for (const TaskPtr& task : departing_) Disconnect(task);
+  const auto release = [this](const TaskPtr& task) {
+    Disconnect(task);
+    task->when_shim_gone = nullptr;  // it holds its own task
+  };
+  for (const auto& [key, task] : tasks_) release(task);
+  for (const TaskPtr& task : departing_) release(task);
 }
 
 Manager::TaskPtr Manager::Find(const TaskKey& key) const {

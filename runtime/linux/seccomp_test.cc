@@ -30,8 +30,9 @@ int Try(const oci::Seccomp& profile, long nr, long a = 0, long b = 0) {
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0) _exit(99);
     const long answer = syscall(nr, a, b, 0, 0, 0, 0);
     const int result = answer < 0 ? -errno : static_cast<int>(answer);
-    (void)!write(ends[1], &result, sizeof result);
-    _exit(0);
+    // Only what the filter allows: a sanitizer makes calls of its own in write() and _exit().
+    syscall(SYS_write, ends[1], &result, sizeof result);
+    syscall(SYS_exit_group, 0);
   }
   close(ends[1]);
   int result = -9998;
