@@ -8,7 +8,7 @@
 int main(int argc, char** argv) {
   // Containers are forked from this process: none may get a file of it that it could write (CVE-2019-5736).
   if (argc > 1 && strcmp(argv[argc - 1], "start") == 0) {
-    const absl::Status status = gantry::sys::ReexecReadOnly(argv);
+    const absl::Status status = gantry::sys::RunFromReadOnlyMount(argv).status();
     if (!status.ok()) {
       fprintf(stderr, "containerd-shim-gantry-v2: %s\n", std::string(status.message()).c_str());
       return 1;

@@ -219,8 +219,8 @@ int Main(int argc, const char* const* argv) {
   if (name == "help") return PrintHelp();
   for (const Command& command : kCommands) {
     if (name == command.name && StartsProcesses(name)) {
-      const absl::Status status = sys::ReexecReadOnly(const_cast<char**>(argv));
-      if (!status.ok()) return fail(status.message());
+      auto own_file = sys::RunFromReadOnlyMount(const_cast<char**>(argv));
+      if (!own_file.ok()) return fail(own_file.status().message());
     }
     if (name == command.name) return RunCommand(context, command, globals->rest() + 1, argv + argc);
   }

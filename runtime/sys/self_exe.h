@@ -17,9 +17,18 @@ namespace gantry::sys {
 // Spawn by its /proc/self/fd path.
 absl::StatusOr<UniqueFd> OpenSelfReadOnly();
 
-// Executes this program again, through such a mount, with the same arguments and environment; returns OK at once
-// when it already runs through a read-only mount. To be called first in main, single-threaded.
-absl::Status ReexecReadOnly(char** argv);
+// Makes /proc/self/exe lead through the mount of `self` (from OpenSelfReadOnly), for this process and those that it
+// forks from now on, without executing anything: all of the program that is mapped from its file is mapped anew
+// through that mount, then the kernel is told (prctl(2), PR_SET_MM_MAP: needs CAP_SYS_ADMIN or
+// CAP_CHECKPOINT_RESTORE, and a kernel with CONFIG_CHECKPOINT_RESTORE). After an error the process runs on as
+// before, through the old mount. For single-threaded processes.
+absl::Status MoveOntoMount(const UniqueFd& self);
+
+// Both of the above; where the second fails, executes this program again through the mount, with the same
+// arguments and environment. Does nothing when it already runs through a read-only mount. To be called first in
+// main, single-threaded. The descriptor that it returns (it may be none) is needed no more: closing it waits for
+// the kernel for some 0.1 ms, which the caller may have a better moment for.
+absl::StatusOr<UniqueFd> RunFromReadOnlyMount(char** argv);
 
 }  // namespace gantry::sys
 
