@@ -16,7 +16,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/var/www:/bin/sh\n"
-GROUP = "root:x:0:\nweb:x:33:\nadm:x:4:web\n"
+GROUP = "root:x:0:\nweb:x:33:\nadm:x:4:web\ntty:x:5:\n"
 
 
 def digest(data):
@@ -53,7 +53,7 @@ def busybox_files():
     for applet in subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True).stdout.split():
         if applet != "busybox":
             files["bin/" + applet] = ("link", "busybox")
-    files.update({"etc": None, "etc/passwd": PASSWD.encode(), "etc/group": GROUP.encode(), "tmp": None,
+    files.update({"etc": None, "etc/passwd": PASSWD.encode(), "etc/group": GROUP.encode(), ("tmp", 0o1777): None,
                   "root": None, "proc": None, "dev": None, "sys": None, "var": None, "var/www": None})
     return files
 
