@@ -2,10 +2,13 @@
 // dockerd.
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cmd/gantry-oci/context.h"
+#include "runtime/sys/privilege.h"
 #include "runtime/sys/self_exe.h"
 
 namespace gantry::oci_cli {
@@ -14,7 +17,9 @@ namespace {
 constexpr Option kEnd = {nullptr, 0, nullptr, nullptr};
 
 constexpr Option kGlobalOptions[] = {
-    {"root", 0, "DIR", "where the containers' state is kept (default /run/gantry-oci)"},
+    {"root", 0, "DIR",
+     "where the containers' state is kept (default /run/gantry-oci; for an ordinary user "
+     "$XDG_RUNTIME_DIR/gantry-oci)"},
     {"log", 0, "FILE", "write errors and warnings to this file too"},
     {"log-format", 0, "FORMAT", "text (default) or json"},
     {"debug", 0, nullptr, "log more"},
@@ -161,8 +166,22 @@ int PrintVersion() {
              : 1;
 }
 
+// /run is root's. One that is root in a user namespace owns it only if the namespace's maker has mounted another
+// there, and then says so by USER=root, as rootless containerd does.
+std::string DefaultRoot() {
+  const char* runtime_dir = ::getenv("XDG_RUNTIME_DIR");
+  if (runtime_dir != nullptr && runtime_dir[0] == '/') {
+    const char* user = ::getenv("USER");
+    const bool calls_itself_root = user != nullptr && absl::string_view(user) == "root";
+    const bool ordinary = !sys::IsRoot() && !(::geteuid() == 0 && calls_itself_root);
+    if (ordinary) return absl::StrCat(runtime_dir, "/gantry-oci");
+  }
+  return "/run/gantry-oci";
+}
+
 absl::Status ReadGlobals(const Arguments& globals, Context* context) {
-  context->root = globals.Find("root").value_or("/run/gantry-oci");
+  auto root = globals.Find("root");
+  context->root = root.has_value() ? *std::move(root) : DefaultRoot();
   if (context->root.empty()) return absl::InvalidArgumentError("--root: must name a directory");
   // Sockets and state lie below it, and are passed on as absolute paths.
   if (context->root[0] != '/') {

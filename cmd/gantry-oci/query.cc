@@ -179,6 +179,8 @@ Result Ps(const Context& context, const Arguments& arguments) {
   const std::vector<std::string>& positional = arguments.positional();
   GANTRY_ASSIGN_OR_RETURN(const Loaded container, Load(context, positional[0]));
   GANTRY_ASSIGN_OR_RETURN(std::vector<pid_t> pids, container.group().Pids());
+  // An ordinary user's container may have no cgroup.
+  if (container.group().empty() && container.saved.pid > 0) pids.push_back(container.saved.pid);
   std::sort(pids.begin(), pids.end());
   if (format == "json") {
     GANTRY_RETURN_IF_ERROR(Print(absl::StrCat("[", absl::StrJoin(pids, ","), "]\n")));

@@ -40,8 +40,10 @@ Result Kill(const Context& context, const Arguments& arguments) {
   GANTRY_ASSIGN_OR_RETURN(const int signal, ParseSignal(positional.size() > 1 ? positional[1] : "TERM"));
   GANTRY_ASSIGN_OR_RETURN(const Loaded container, Load(context, positional[0]));
   if (arguments.Has("all")) {
-    GANTRY_RETURN_IF_ERROR(container.group().KillAll(signal));
-    return 0;
+    const cgroup::Cgroup group = container.group();
+    GANTRY_RETURN_IF_ERROR(group.KillAll(signal));
+    // An ordinary user's container may have no cgroup: then init is all we know of, and the others end with it.
+    if (!group.empty() || container.status == oci::Status::kStopped) return 0;
   }
   if (container.status == oci::Status::kStopped)
     return WrongState(container, "there is no process to signal");

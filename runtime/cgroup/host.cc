@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/privilege.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::cgroup {
@@ -108,6 +109,13 @@ const Hierarchy* Host::Unified() const {
 
 bool Host::unified_only() const { return hierarchies.size() == 1 && hierarchies[0].version == 2; }
 
+std::string Host::Base(const Hierarchy& hierarchy) const {
+  std::string base = hierarchy.self;
+  // On v2 a cgroup with processes of its own (ours) cannot hand controllers down to children: go beside it.
+  if (unified_only() && base != "/") base.erase(base.rfind('/'));
+  return base == "/" ? "" : base;
+}
+
 Host ParseHost(absl::string_view mountinfo, absl::string_view proc_cgroup,
                absl::string_view unified_controllers) {
   Host host;
@@ -154,6 +162,13 @@ absl::StatusOr<Host> ProbeHost() {
     auto controllers =
         sys::ReadFileAt(AT_FDCWD, host.Unified()->mount_point + "/cgroup.controllers", kMaxProcText);
     if (controllers.ok()) host.hierarchies.back().controllers = Words(*controllers);
+  }
+  host.privileged = sys::IsRoot();
+  if (!host.privileged) {
+    for (Hierarchy& hierarchy : host.hierarchies) {
+      const std::string base = hierarchy.mount_point + host.Base(hierarchy);
+      hierarchy.writable = faccessat(AT_FDCWD, base.c_str(), W_OK, AT_EACCESS) == 0;
+    }
   }
   return host;
 }

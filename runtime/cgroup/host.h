@@ -22,17 +22,23 @@ struct Hierarchy {
   std::vector<std::string> controllers;
   std::string mount_point;  // "/sys/fs/cgroup/memory"
   std::string self = "/";   // where the probing process is, relative to mount_point; starts with '/'
+  bool writable = true;     // whether it may make cgroups at Host::Base; known to be so for root
 
   bool Has(absl::string_view controller) const;
 };
 
 struct Host {
   std::vector<Hierarchy> hierarchies;  // v1 ones first, the v2 one (there is at most one) last
+  // Whether the probing process is root, and not of a user namespace only. Device rules are root's alone: others
+  // cannot make devices either.
+  bool privileged = true;
 
   // The hierarchy that serves `controller`; null if none does.
   const Hierarchy* Find(absl::string_view controller) const;
   // The v2 hierarchy; null if none is mounted.
   const Hierarchy* Unified() const;
+  // Below which cgroup a container gets its own when it names none or a relative one; "" for the root.
+  std::string Base(const Hierarchy& hierarchy) const;
   // Only version 2 is mounted.
   bool unified_only() const;
 };

@@ -33,7 +33,7 @@ const Directory* Planner::Need(absl::string_view controller, absl::string_view s
   if (directory == nullptr) {
     Fail(absl::FailedPreconditionError(
         absl::StrCat("linux.resources.", setting, ": this host has no \"", controller,
-                     "\" cgroup controller; leave the limit out, or enable it")));
+                     "\" cgroup controller, or none for this user; leave the limit out, or enable it")));
     return nullptr;
   }
   if (directory->version == 2) {
@@ -83,11 +83,6 @@ std::string Clean(absl::string_view path) {
   return clean;
 }
 
-std::string ParentOf(absl::string_view path) {
-  const size_t slash = path.rfind('/');
-  return slash == absl::string_view::npos || slash == 0 ? "/" : std::string(path.substr(0, slash));
-}
-
 absl::StatusOr<std::vector<Directory>> PlanDirectories(const Host& host, const Placement& placement) {
   const absl::string_view wanted = placement.cgroups_path.empty() ? placement.id : placement.cgroups_path;
   const std::string clean = Clean(wanted);
@@ -97,17 +92,13 @@ absl::StatusOr<std::vector<Directory>> PlanDirectories(const Host& host, const P
   }
   std::vector<Directory> directories;
   for (const Hierarchy& hierarchy : host.hierarchies) {
+    // An ordinary user who asked for no place gets none where there is none to have.
+    if (placement.cgroups_path.empty() && !hierarchy.writable) continue;
     Directory directory;
     directory.version = hierarchy.version;
     directory.controllers = absl::StrJoin(hierarchy.controllers, ",");
     directory.mount_point = hierarchy.mount_point;
-    std::string base;
-    if (wanted[0] != '/') {
-      base = hierarchy.self;
-      // On v2 a cgroup with processes of its own (ours) cannot hand controllers down to children: go beside it.
-      if (host.unified_only() && base != "/") base = ParentOf(base);
-      base = Clean(base);
-    }
+    const std::string base = wanted[0] == '/' ? "" : Clean(host.Base(hierarchy));
     directory.path = absl::StrCat(hierarchy.mount_point, base, clean);
     if (host.unified_only()) {
       for (const char* name : {"cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma", "misc"}) {
@@ -195,6 +186,7 @@ absl::StatusOr<Plan> PlanCreate(const Host& host, const Placement& placement,
   Plan plan;
   GANTRY_ASSIGN_OR_RETURN(plan.directories, PlanDirectories(host, placement));
   if (resources != nullptr) GANTRY_RETURN_IF_ERROR(PlanLimits(&plan, *resources));
+  if (!host.privileged) return plan;
   GANTRY_ASSIGN_OR_RETURN(
       DevicePolicy devices,
       PlanDevices(resources == nullptr ? std::vector<oci::DeviceRule>() : resources->devices));

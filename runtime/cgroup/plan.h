@@ -87,7 +87,7 @@ struct Placement {
 };
 
 // All of it for a new container. `resources` may be null: then the cgroup is made and the devices are
-// limited to the default ones.
+// limited to the default ones. Without a cgroups_path, a hierarchy that is not writable is left out.
 absl::StatusOr<Plan> PlanCreate(const Host& host, const Placement& placement,
                                 const oci::Resources* resources);
 

@@ -51,6 +51,30 @@ std::vector<std::string> Written(const Host& host, const oci::Resources& resourc
   return Lines(*plan);
 }
 
+TEST(PlanTest, AnOrdinaryUserGetsACgroupOnlyWhereOneCanBeHad) {
+  Host host = Hybrid();
+  host.privileged = false;
+  for (Hierarchy& hierarchy : host.hierarchies) hierarchy.writable = hierarchy.Has("memory");
+  oci::Resources resources;
+  resources.memory.emplace().limit = 1 << 20;
+  resources.devices.push_back({.allow = false, .access = "rwm"});
+  auto plan = PlanCreate(host, {"", "id"}, &resources);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ASSERT_EQ(plan->directories.size(), 1u);
+  EXPECT_EQ(plan->directories[0].path, "/sys/fs/cgroup/memory/me/id");
+  ASSERT_EQ(plan->writes.size(), 1u) << "device rules are root's";
+  EXPECT_FALSE(plan->device_program.has_value());
+
+  resources.pids_limit = 10;  // a limit that cannot be had is no limit
+  EXPECT_THAT(std::string(PlanCreate(host, {"", "id"}, &resources).status().message()),
+              HasSubstr("pids.limit: this host has no \"pids\" cgroup controller, or none for this user"));
+  resources.pids_limit.reset();
+  // A place that was asked for must be had.
+  plan = PlanCreate(host, {"/a", "id"}, &resources);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->directories.size(), host.hierarchies.size());
+}
+
 TEST(HostTest, ReadsHybridMounts) {
   const Host host = Hybrid();
   ASSERT_EQ(host.hierarchies.size(), 8u);

@@ -31,6 +31,9 @@ struct Builder {
   bool new_pid = false;
   bool new_cgroup_namespace = false;
 
+  // Whether no device can be made: in a user namespace, also in one that we are in ourselves.
+  bool only_bound_devices() const { return user_namespace || !facts.cgroup.privileged; }
+
   Slot NewSlot() { return slots++; }
   void Before(Operation operation) { before.push_back(std::move(operation)); }
   void Parent(Operation operation) { parent.push_back(std::move(operation)); }

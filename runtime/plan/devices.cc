@@ -61,7 +61,7 @@ absl::Status PlanDevice(const oci::Device& device, Builder* builder) {
   operation.mode = device.file_mode.value_or(0666) & 07777;
   operation.uid = device.uid.value_or(0);
   operation.gid = device.gid.value_or(0);
-  if (builder->user_namespace && operation.type != 'p') {
+  if (builder->only_bound_devices() && operation.type != 'p') {
     PlanBoundDevice(device.path, builder);
   } else {
     builder->Child(std::move(operation));
@@ -94,7 +94,7 @@ absl::Status PlanDevices(const oci::Spec& spec, Builder* builder) {
       const auto same = [&device](const oci::Device& other) { return other.path == device.path; };
       if (std::any_of(devices.begin(), devices.end(), same))
         continue;  // the specification's own is made below
-      if (builder->user_namespace) {
+      if (builder->only_bound_devices()) {
         PlanBoundDevice(device.path, builder);
       } else {
         builder->Child(MakeDevice{device.path, 'c', device.major, device.minor, 0666, 0, 0});

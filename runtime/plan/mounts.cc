@@ -58,9 +58,12 @@ absl::Status PlanFilesystem(const oci::Spec& spec, const oci::Mount& mount, Moun
   return absl::OkStatus();
 }
 
-// In a user namespace that does not own the network namespace sysfs cannot be mounted: the host's, read-only.
-bool SysfsNeedsBind(const oci::Mount& mount, const Builder& builder) {
-  return mount.type == "sysfs" && builder.user_namespace && !builder.new_network;
+// In a user namespace that does not own the network namespace sysfs cannot be mounted: the host's, read-only. One
+// that is joined by somebody who is root of a user namespace only is his.
+bool SysfsNeedsBind(const oci::Spec& spec, const oci::Mount& mount, const Builder& builder) {
+  if (mount.type != "sysfs" || builder.new_network) return false;
+  return builder.user_namespace || (!builder.facts.cgroup.privileged &&
+                                    spec.linux->FindNamespace(oci::NamespaceType::kNetwork) == nullptr);
 }
 
 absl::Status PlanMount(const CreateRequest& request, const oci::Mount& mount, const cgroup::Plan& cgroup,
@@ -72,7 +75,7 @@ absl::Status PlanMount(const CreateRequest& request, const oci::Mount& mount, co
   if (mount.type.empty()) {
     return absl::InvalidArgumentError("needs a type, or one of the options bind and rbind");
   }
-  if (SysfsNeedsBind(mount, *builder)) {
+  if (SysfsNeedsBind(*request.spec, mount, *builder)) {
     oci::Mount bind = mount;
     bind.type = "bind";
     bind.source = "/sys";

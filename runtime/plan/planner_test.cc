@@ -199,6 +199,30 @@ TEST_F(PlannerTest, ASysctlPathCannotClimb) {
   }
 }
 
+TEST_F(PlannerTest, WhoIsRootOfAUserNamespaceOnlyBindsDevices) {
+  HostFacts facts = Facts();
+  facts.cgroup.privileged = false;
+  const Plan plan = Make(facts);
+  EXPECT_TRUE(All<MakeDevice>(plan).empty());
+  const std::vector<OpenTree> trees = All<OpenTree>(plan);
+  EXPECT_TRUE(
+      std::any_of(trees.begin(), trees.end(), [](const OpenTree& t) { return t.source == "/dev/null"; }));
+  const auto sysfs = [](const std::vector<MountFilesystem>& mounts) {
+    return std::any_of(mounts.begin(), mounts.end(),
+                       [](const MountFilesystem& m) { return m.type == "sysfs"; });
+  };
+  EXPECT_TRUE(sysfs(All<MountFilesystem>(plan)));
+
+  auto& namespaces = spec_.linux->namespaces;
+  for (oci::Namespace& entry : namespaces) {
+    if (entry.type == oci::NamespaceType::kNetwork) entry.path = "/proc/1/ns/net";
+  }
+  EXPECT_TRUE(sysfs(All<MountFilesystem>(Make(facts)))) << "a pod's network is the user's own";
+  std::erase_if(namespaces, [](const oci::Namespace& n) { return n.type == oci::NamespaceType::kNetwork; });
+  EXPECT_FALSE(sysfs(All<MountFilesystem>(Make(facts)))) << "the host's is not";
+  EXPECT_TRUE(sysfs(All<MountFilesystem>(Make())));
+}
+
 TEST(MountOptions, TheLastOfContradictingOptionsCounts) {
   auto options =
       ParseMountOptions({"ro", "nosuid", "rw", "suid", "noexec", "rro", "rslave", "size=1m", "userxattr"});
