@@ -103,7 +103,7 @@ absl::StatusOr<oci::Spec> LoadSpec(const Loaded& container) {
   return oci::ParseSpec(text, container.dir.path() + "/config.json");
 }
 
-absl::Status Remove(const Context& context, const Loaded& container, bool kill) {
+absl::Status Remove(const Context& context, const Loaded& container, bool kill, const oci::Spec* spec) {
   container::DeleteOptions options;
   options.pid = container.status == oci::Status::kStopped ? 0 : container.saved.pid;
   sys::PidFd pidfd;
@@ -116,15 +116,17 @@ absl::Status Remove(const Context& context, const Loaded& container, bool kill) 
   // A paused process takes no signal on cgroup version 1.
   if (kill && container.status == oci::Status::kPaused) options.cgroup.KillAll(SIGKILL).IgnoreError();
   GANTRY_RETURN_IF_ERROR(container::Delete(options));
-  auto spec = LoadSpec(container);
+  absl::StatusOr<oci::Spec> loaded = absl::NotFoundError("");
+  if (spec == nullptr) loaded = LoadSpec(container);
   oci::State state = container.state();
   state.status = oci::Status::kStopped;
   state.pid = 0;
   GANTRY_RETURN_IF_ERROR(container.dir.Remove());
-  if (!spec.ok()) {
-    context.Warn(absl::StrCat("no poststop hooks: ", spec.status().message()));
+  if (spec == nullptr && !loaded.ok()) {
+    context.Warn(absl::StrCat("no poststop hooks: ", loaded.status().message()));
     return absl::OkStatus();
   }
+  if (spec == nullptr) spec = &*loaded;
   for (const oci::Hook& hook : spec->hooks.poststop) {  // each runs whatever became of the one before
     const absl::Status status = container::RunHooks({hook}, "poststop", state);
     if (!status.ok()) context.Warn(status.message());

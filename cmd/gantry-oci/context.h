@@ -12,6 +12,7 @@
 #include "runtime/container/state_dir.h"
 #include "runtime/oci/spec.h"
 #include "runtime/oci/state.h"
+#include "runtime/sys/unique_fd.h"
 
 namespace gantry::oci_cli {
 
@@ -22,6 +23,8 @@ class Context {
   bool log_json = false;
   bool debug = false;
   bool systemd_cgroup = false;
+  // From sys::RunFromReadOnlyMount: let go while a container is being made, when its price is not seen.
+  mutable sys::UniqueFd own_file;
 
   // One line on stderr and in the log. The log is opened only now: most runs have nothing to say.
   void Error(absl::string_view message) const;
@@ -68,7 +71,9 @@ absl::StatusOr<Loaded> Load(const Context& context, const std::string& id);
 absl::StatusOr<oci::Spec> LoadSpec(const Loaded& container);
 
 // Ends and removes a container: its processes, its cgroup, the poststop hooks, its state. Idempotent.
-absl::Status Remove(const Context& context, const Loaded& container, bool kill);
+// `spec`: its configuration, where the caller has it; null: it is read.
+absl::Status Remove(const Context& context, const Loaded& container, bool kill,
+                    const oci::Spec* spec = nullptr);
 
 // stdout, all of it.
 absl::Status Print(absl::string_view text);

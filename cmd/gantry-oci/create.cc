@@ -96,20 +96,26 @@ absl::StatusOr<container::Container> Build(const Context& context, const Argumen
   container::CreateOptions options;
   GANTRY_RETURN_IF_ERROR(FillOptions(context, arguments, creation, &options));
   if (start_by_socket) options.state_dir = dir.path();
+  // First of all: what a killed runtime leaves is found by it.
   GANTRY_RETURN_IF_ERROR(dir.SaveConfig(creation.config));
+  options.start_at_once = !start_by_socket;
+  options.not_for_init = context.own_file.get();
+  options.exists = [&](const container::Container& container) -> absl::Status {
+    absl::Status status = dir.Save(StateOf(creation, container));
+    context.own_file.reset();
+    return status;
+  };
   GANTRY_ASSIGN_OR_RETURN(container::Container created, container::Create(options));
   for (const std::string& warning : created.warnings) context.Warn(warning);
-  const container::SavedState state = StateOf(creation, created);
   const auto finish = [&]() -> absl::Status {
-    GANTRY_RETURN_IF_ERROR(dir.Save(state));
     if (arguments.Has("pid-file"))
       GANTRY_RETURN_IF_ERROR(WritePidFile(arguments.Get("pid-file"), created.pid));
-    if (arguments.Has("pidfd-socket"))
-      GANTRY_RETURN_IF_ERROR(SendPidFd(arguments.Get("pidfd-socket"), created.pidfd));
-    return absl::OkStatus();
+    if (!arguments.Has("pidfd-socket")) return absl::OkStatus();
+    return SendPidFd(arguments.Get("pidfd-socket"), created.pidfd);
   };
   if (absl::Status status = finish(); !status.ok()) {
-    Remove(context, Loaded{dir, state, oci::Status::kCreated}, true).IgnoreError();
+    Remove(context, Loaded{dir, StateOf(creation, created), oci::Status::kCreated}, true, &creation.spec)
+        .IgnoreError();
     return status;
   }
   return created;
@@ -172,20 +178,26 @@ Result Run(const Context& context, const Arguments& arguments) {
     foreground->ConnectTerminal(std::move(created.pty_master), creation.spec.process->console_size);
   }
   Loaded container{*dir, StateOf(creation, created), oci::Status::kCreated};
-  container::StartControl control(std::move(created.control));
-  if (absl::Status status = control.Start(); !status.ok()) {
-    Remove(context, container, true).IgnoreError();
+  container::StartControl control(std::move(created.control), created.ordered);
+  const auto start = [&]() -> absl::Status {
+    absl::Status status = control.Start();
+    for (const std::string& warning : control.TakeWarnings()) context.Warn(warning);
+    if (!status.ok()) Remove(context, container, true, &creation.spec).IgnoreError();
     return status;
-  }
+  };
+  // Nobody needs to know when the program began: then we sleep until it has ended, and ask how it went.
+  const bool ask_later = created.ordered && foreground.has_value() && creation.spec.hooks.poststart.empty();
+  if (!ask_later) GANTRY_RETURN_IF_ERROR(start());
   container.status = oci::Status::kRunning;
   RunPoststart(context, creation.spec, container.state());
   if (!foreground.has_value()) return 0;
   auto exit_status = foreground->Wait(created.pid, created.pidfd);
   foreground.reset();
   created.root_mount.reset();
-  if (exit_status.ok() && arguments.Has("keep")) return exit_status;
   container.status = oci::Status::kStopped;
-  const absl::Status removed = Remove(context, container, true);
+  if (ask_later) GANTRY_RETURN_IF_ERROR(start());
+  if (exit_status.ok() && arguments.Has("keep")) return exit_status;
+  const absl::Status removed = Remove(context, container, true, &creation.spec);
   if (!removed.ok()) context.Warn(absl::StrCat("what is left of the container stays: ", removed.message()));
   return exit_status;
 }

@@ -130,6 +130,7 @@ Result Execute(const Context& context, const Arguments& arguments) {
   std::optional<Foreground> foreground;
   if (!arguments.Has("detach")) foreground.emplace(false);
   GANTRY_ASSIGN_OR_RETURN(container::ExecProcess running, container::Exec(options));
+  context.own_file.reset();
   for (const std::string& warning : running.warnings) context.Warn(warning);
   if (arguments.Has("pid-file")) GANTRY_RETURN_IF_ERROR(WritePidFile(arguments.Get("pid-file"), running.pid));
   if (arguments.Has("pidfd-socket")) {

@@ -240,6 +240,7 @@ int Main(int argc, const char* const* argv) {
     if (name == command.name && StartsProcesses(name)) {
       auto own_file = sys::RunFromReadOnlyMount(const_cast<char**>(argv));
       if (!own_file.ok()) return fail(own_file.status().message());
+      context.own_file = *std::move(own_file);
     }
     if (name == command.name) return RunCommand(context, command, globals->rest() + 1, argv + argc);
   }

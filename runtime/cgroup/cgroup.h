@@ -102,8 +102,13 @@ class Cgroup {
   // Removes it with all cgroups below it. Processes that are still dying are waited for (EBUSY: bounded by
   // `patience`). A directory that is not there is OK. Living processes are not killed: KillAll first.
   absl::Status Delete(absl::Duration patience = absl::Seconds(5)) const;
+  // Removes it when no process is in it, without looking at each: true when all of it is gone. False: what is left
+  // is there for KillAll and Delete.
+  bool DeleteIfEmpty() const;
 
  private:
+  // The directory whose list of processes is asked; null: there is none.
+  const Directory* Lister() const;
   const Directory* Find(absl::string_view controller) const;
 
   std::vector<Directory> directories_;

@@ -1,4 +1,7 @@
 // The processes of a cgroup: listing, killing, freezing.
+#include <unistd.h>
+
+#include <cerrno>
 #include <csignal>
 
 #include "absl/strings/match.h"
@@ -41,17 +44,26 @@ absl::Status Order(const Directory& directory, bool freeze) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<pid_t>> Cgroup::Pids() const {
-  std::vector<pid_t> pids;
+const Directory* Cgroup::Lister() const {
   // Any hierarchy lists them all; these are the ones that nothing else uses.
   for (const char* name : {"pids", "freezer", "memory", "name=systemd", ""}) {
-    const Directory* directory = Find(name);
-    if (directory == nullptr) continue;
-    GANTRY_RETURN_IF_ERROR(internal::CollectPids(directory->path, &pids));
-    return pids;
+    if (const Directory* directory = Find(name); directory != nullptr) return directory;
   }
-  if (!directories_.empty()) GANTRY_RETURN_IF_ERROR(internal::CollectPids(directories_[0].path, &pids));
+  return directories_.empty() ? nullptr : &directories_[0];
+}
+
+absl::StatusOr<std::vector<pid_t>> Cgroup::Pids() const {
+  std::vector<pid_t> pids;
+  const Directory* directory = Lister();
+  if (directory != nullptr) GANTRY_RETURN_IF_ERROR(internal::CollectPids(directory->path, &pids));
   return pids;
+}
+
+bool Cgroup::DeleteIfEmpty() const {
+  for (const Directory* directory : {Lister(), Find("")}) {
+    if (directory != nullptr && rmdir(directory->path.c_str()) != 0 && errno != ENOENT) return false;
+  }
+  return Delete(absl::ZeroDuration()).ok();
 }
 
 absl::Status Cgroup::KillAll(int signal) const {

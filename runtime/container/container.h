@@ -26,6 +26,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,6 +55,21 @@ struct Stdio {
   int err = -1;
 };
 
+// What the holder keeps of a created container. Moves over a socket with SendContainer.
+struct Container {
+  pid_t pid = 0;             // as the caller's pid namespace sees it
+  sys::PidFd pidfd;          // readable when init has ended
+  sys::UniqueFd control;     // see StartControl; invalid with state_dir
+  sys::UniqueFd pty_master;  // valid only with process.terminal and without console_socket
+  // A mount of the root file system. Kept until Delete, its last reference (and so the sync of an overlay's
+  // upper layer) does not go with init, whose exit is then seen at once. Close it off the event loop.
+  sys::UniqueFd root_mount;
+  cgroup::Cgroup cgroup;
+  uint64_t start_time = 0;            // see sys::ProcessStartTime
+  std::vector<std::string> warnings;  // what was left out and why (a limit that we may not raise, ...)
+  bool ordered = false;               // see CreateOptions::start_at_once
+};
+
 struct CreateOptions {
   std::string id;
   std::string bundle;               // absolute
@@ -76,20 +92,15 @@ struct CreateOptions {
 
   // gantry-oci: init listens on <state_dir>/start, see above. Absolute, exists, 0700.
   std::string state_dir;
-};
 
-// What the holder keeps of a created container. Moves over a socket with SendContainer.
-struct Container {
-  pid_t pid = 0;             // as the caller's pid namespace sees it
-  sys::PidFd pidfd;          // readable when init has ended
-  sys::UniqueFd control;     // see StartControl; invalid with state_dir
-  sys::UniqueFd pty_master;  // valid only with process.terminal and without console_socket
-  // A mount of the root file system. Kept until Delete, its last reference (and so the sync of an overlay's
-  // upper layer) does not go with init, whose exit is then seen at once. Close it off the event loop.
-  sys::UniqueFd root_mount;
-  cgroup::Cgroup cgroup;
-  uint64_t start_time = 0;            // see sys::ProcessStartTime
-  std::vector<std::string> warnings;  // what was left out and why (a limit that we may not raise, ...)
+  // Called once when init exists, usually while it is still being set up: all but the terminal, the root and the
+  // warnings is known. For what the caller has to write down. An error undoes all.
+  std::function<absl::Status(const Container&)> exists;
+  // Without state_dir: the order to start is sent along, and where nothing in the making needs an answer Create does
+  // not wait. Container::ordered says whether that was so: then StartControl(control, true) tells how it went, and a
+  // failure is undone by the caller (Delete with `kill`).
+  bool start_at_once = false;
+  int not_for_init = -1;  // a descriptor of the caller's that must be closed by init at once; -1: none
 };
 
 absl::StatusOr<Container> Create(const CreateOptions& options);
@@ -98,7 +109,8 @@ absl::StatusOr<Container> Create(const CreateOptions& options);
 class StartControl {
  public:
   StartControl() = default;
-  explicit StartControl(sys::UniqueFd fd) : fd_(std::move(fd)) {}
+  // `ordered`: init has its order already; Start only waits.
+  explicit StartControl(sys::UniqueFd fd, bool ordered = false) : fd_(std::move(fd)), ordered_(ordered) {}
   // To the init that listens in `state_dir`. FAILED_PRECONDITION when it was started already, NOT_FOUND when
   // there is no such socket.
   static absl::StatusOr<StartControl> Connect(const std::string& state_dir);
@@ -117,8 +129,13 @@ class StartControl {
   // Order, then Poll until it is decided. Blocks as long as the startContainer hooks take.
   absl::Status Start();
 
+  // What was left out, as far as init has told; each once.
+  std::vector<std::string> TakeWarnings() { return std::exchange(warnings_, {}); }
+
  private:
   sys::UniqueFd fd_;
+  bool ordered_ = false;
+  std::vector<std::string> warnings_;
   bool accepted_ = false;
 };
 

@@ -97,6 +97,20 @@ absl::StatusOr<Container> Create(const CreateOptions& options) {
     GANTRY_ASSIGN_OR_RETURN(listen, sys::ListenUnix(start, SOCK_SEQPACKET, 0600));
     execute.listen_fd = listen.get();
   }
+  execute.not_for_child = options.not_for_init;
+  execute.start_at_once = options.start_at_once;
+  Container container;
+  execute.exists = [&options, &container](linux::Executed& executed) -> absl::Status {
+    container.pid = executed.pid;
+    auto start_time = sys::ProcessStartTime(executed.pid);
+    if (start_time.ok()) container.start_time = *start_time;
+    container.cgroup = executed.cgroup;
+    if (!options.exists) return absl::OkStatus();
+    container.pidfd = std::move(executed.pidfd);
+    absl::Status status = options.exists(container);
+    executed.pidfd = std::move(container.pidfd);
+    return status;
+  };
   auto executed = linux::Execute(execute);
   absl::Status status = executed.status();
   if (status.ok() && console) status = SendTerminal(console.get(), *executed);
@@ -110,10 +124,7 @@ absl::StatusOr<Container> Create(const CreateOptions& options) {
     }
     return status;
   }
-  Container container;
-  container.pid = executed->pid;
-  auto start_time = sys::ProcessStartTime(executed->pid);
-  if (start_time.ok()) container.start_time = *start_time;
+  container.ordered = executed->ordered;
   container.pidfd = std::move(executed->pidfd);
   container.control = std::move(executed->control);
   if (!console) container.pty_master = std::move(executed->terminal);

@@ -51,6 +51,7 @@ absl::Status Delete(const DeleteOptions& options) {
   }
   if (Lives(options, pidfd)) GANTRY_RETURN_IF_ERROR(KillInit(options, pidfd, deadline));
   if (options.cgroup.empty()) return absl::OkStatus();
+  if (options.cgroup.DeleteIfEmpty()) return absl::OkStatus();
   // Without a pid namespace of its own init leaves processes behind.
   GANTRY_RETURN_IF_ERROR(options.cgroup.KillAll(SIGKILL));
   return options.cgroup.Delete(deadline.Left());

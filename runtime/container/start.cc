@@ -1,5 +1,3 @@
-#include <poll.h>
-
 #include <cerrno>
 
 #include "runtime/container/container.h"
@@ -38,21 +36,25 @@ absl::StatusOr<StartControl::Progress> StartControl::Poll() {
     if (error == EAGAIN) return Progress::kPending;
     if (error == EPIPE) {
       if (accepted_) return Progress::kStarted;
+      if (ordered_) {
+        return absl::InternalError(
+            "the container's process ended while it was set up (killed, or out of memory?)");
+      }
       return absl::FailedPreconditionError("the container was started already, or has stopped");
     }
     if (error != 0) return sys::ErrnoStatus("receive", "the answer to start", error);
     if (message.kind == linux::MessageKind::kFailed) return linux::StatusOf(message);
+    if (message.kind == linux::MessageKind::kWarning) warnings_.push_back(linux::WarningOf(message));
     accepted_ = accepted_ || message.kind == linux::MessageKind::kAccepted;
   }
 }
 
 absl::Status StartControl::Start() {
-  GANTRY_RETURN_IF_ERROR(Order());
+  if (!ordered_) GANTRY_RETURN_IF_ERROR(Order());
   for (;;) {
+    linux::AwaitHangup(fd_.get());
     GANTRY_ASSIGN_OR_RETURN(const Progress progress, Poll());
     if (progress == Progress::kStarted) return absl::OkStatus();
-    struct pollfd poll_fd = {fd_.get(), POLLIN, 0};
-    if (poll(&poll_fd, 1, -1) < 0 && errno != EINTR) return sys::ErrnoStatus("poll", "the answer to start");
   }
 }
 

@@ -181,7 +181,12 @@ absl::StatusOr<std::string> StateDir::LoadConfig() const {
   return sys::ReadFileAt(AT_FDCWD, absl::StrCat(path_, "/", kConfigFile), kMaxFileBytes);
 }
 
-absl::Status StateDir::Remove() const { return sys::RemoveAllAt(AT_FDCWD, path_); }
+absl::Status StateDir::Remove() const {
+  // What is there as a rule, then whatever else.
+  for (const char* file : {kStateFile, kConfigFile}) unlink(absl::StrCat(path_, "/", file).c_str());
+  if (rmdir(path_.c_str()) == 0) return absl::OkStatus();
+  return sys::RemoveAllAt(AT_FDCWD, path_);
+}
 
 oci::Status CurrentStatus(const StateDir& dir, const SavedState& state) {
   // The descriptor first, then the question whose it is: in between the pid cannot change hands.

@@ -37,6 +37,7 @@ struct Runner {
 
 void Child::Run() {
   control_ = p_.sync;
+  if (p_.unwanted >= 0) close(p_.unwanted);
   umask_ = umask(0);
   const auto& operations = p_.plan->operations;
   for (size_t i = p_.first; i < operations.size(); i++) {

@@ -6,6 +6,7 @@
 #ifndef GANTRY_RUNTIME_LINUX_CHILD_H_
 #define GANTRY_RUNTIME_LINUX_CHILD_H_
 
+#include <limits.h>
 #include <linux/filter.h>
 #include <sys/types.h>
 
@@ -34,6 +35,7 @@ struct Prepared {
   int sync = -1;                  // the child's end of the socketpair
   int listen = -1;                // where start orders come; -1: over `sync`
   int init_pidfd = -1;            // for JoinProcess
+  int unwanted = -1;              // closed first of all
   int stdio[3] = {0, 1, 2};
   std::vector<sock_filter> filter;
   ExecVectors exec;                // env has a free place before its end, for HOME
@@ -118,6 +120,12 @@ class Child {
   int Root() const { return root_; }
   bool WaitForGo();
   bool Attach(int mount, int target, const char* destination);
+  // The directory of `path`, made if it is missing, and the last component. Borrowed: kept for the next path in the
+  // same directory, until a mount may have covered it.
+  int OpenParent(const char* path, const char** name);
+  void ForgetParent();
+  // A descriptor of the directory `path`, made if it is missing.
+  int OpenMountPoint(const char* path, bool* existed);
   bool ApplyAttr(int mount, const plan::MountAttr& attr, const char* subject);
   bool BindConsole(int slave);
   bool AwaitConnection();
@@ -126,11 +134,15 @@ class Child {
 
   const Prepared& p_;
   Message failure_;
-  int root_ = -1;         // the container's root directory
-  int control_ = -1;      // who is told: sync, or the connection that ordered the start
-  int null_ = -1;         // the host's /dev/null, checked
-  int empty_ = -1;        // an attached empty read-only tmpfs, to be copied over directories
-  int terminal_ = -1;     // the slave
+  int root_ = -1;      // the container's root directory
+  int control_ = -1;   // who is told: sync, or the connection that ordered the start
+  int null_ = -1;      // the host's /dev/null, checked
+  int empty_ = -1;     // an attached empty read-only tmpfs, to be copied over directories
+  int terminal_ = -1;  // the slave
+  int parent_ = -1;    // see OpenParent
+  int fresh_ = -1;     // the directory that OpenMountPoint has made last, below parent_
+  size_t parent_size_ = 0;
+  char parent_path_[PATH_MAX];
   size_t next_hook_ = 0;  // in p_.hooks
   mode_t umask_ = 0;
   bool in_directory_ = false;

@@ -35,23 +35,18 @@ bool IsPtmx(int fd) {
 }  // namespace
 
 bool Child::Do(const plan::MakeSymlink& op) {
-  char buffer[PATH_MAX];
   const char* name;
-  const int parent = MakeParentInRoot(Root(), op.path.c_str(), buffer, &name);
+  const int parent = OpenParent(op.path.c_str(), &name);
   if (parent < 0) return Fail("symlink", op.path.c_str());
   if (op.replace) unlinkat(parent, name, 0);
   const bool ok = symlinkat(op.target.c_str(), parent, name) == 0 || errno == EEXIST || errno == EROFS;
-  const int saved = errno;
-  close(parent);
-  errno = saved;
   return ok || Fail("symlink", op.path.c_str());
 }
 
 bool Child::Do(const plan::MakeDevice& op) {
-  char buffer[PATH_MAX];
   const char* name;
   const char* path = op.path.c_str();
-  const int parent = MakeParentInRoot(Root(), path, buffer, &name);
+  const int parent = OpenParent(path, &name);
   if (parent < 0) return Fail("device", path);
   const mode_t type = FileType(op.type);
   const dev_t number = op.type == 'p' ? 0 : makedev(op.major, op.minor);
@@ -61,7 +56,6 @@ bool Child::Do(const plan::MakeDevice& op) {
     struct stat st;
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || (st.st_mode & S_IFMT) != type ||
         (type != S_IFIFO && st.st_rdev != number)) {
-      close(parent);
       return FailAs(Failure::kOther, "a different file is where a device must be made", path);
     }
     ok = true;
@@ -72,7 +66,6 @@ bool Child::Do(const plan::MakeDevice& op) {
               fchownat(parent, name, op.uid, op.gid, AT_SYMLINK_NOFOLLOW) == 0 || Fail("chown", path));
   // After a chown the mode is set again: the kernel takes the set-id bits away.
   ok = ok && ((op.uid == 0 && op.gid == 0) || fchmodat(parent, name, op.mode, 0) == 0 || Fail("chmod", path));
-  close(parent);
   return ok;
 }
 

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "runtime/linux/child.h"
 #include "runtime/linux/copy_up.h"
@@ -56,7 +57,52 @@ bool Child::ApplyAttr(int mount, const plan::MountAttr& attr, const char* subjec
   return true;
 }
 
+void Child::ForgetParent() {
+  if (parent_ >= 0) CloseKeepingErrno(parent_);
+  parent_ = -1;
+}
+
+int Child::OpenParent(const char* path, const char** name) {
+  const char* slash = strrchr(path, '/');
+  if (slash == nullptr || slash[1] == '\0') slash = path;  // nothing to be found again
+  const auto size = static_cast<size_t>(slash - path);
+  const bool dots = strcmp(slash + 1, ".") == 0 || strcmp(slash + 1, "..") == 0;
+  if (parent_ >= 0 && size > 0 && size == parent_size_ && memcmp(path, parent_path_, size) == 0 && !dots) {
+    *name = slash + 1;
+    return parent_;
+  }
+  ForgetParent();
+  parent_ = MakeParentInRoot(Root(), path, parent_path_, name);
+  parent_size_ = size;
+  return parent_;
+}
+
+int Child::OpenMountPoint(const char* path, bool* existed) {
+  fresh_ = -1;
+  *existed = false;
+  const char* slash = strrchr(path, '/');
+  const bool kept = slash != nullptr && parent_ >= 0 && static_cast<size_t>(slash - path) == parent_size_ &&
+                    memcmp(path, parent_path_, parent_size_) == 0;
+  if (!kept) {
+    const int target = OpenInRoot(Root(), path, O_PATH | O_DIRECTORY);
+    *existed = target >= 0;
+    if (*existed || errno != ENOENT) return target;
+  }
+  const char* name;
+  const int parent = OpenParent(path, &name);
+  if (parent >= 0 && mkdirat(parent, name, 0755) == 0) {
+    fresh_ = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fresh_;
+  }
+  const int target = OpenInRoot(Root(), path, O_PATH | O_DIRECTORY);
+  *existed = target >= 0;
+  return *existed || errno != ENOENT ? target : MakeDirectoryInRoot(Root(), path, 0755);
+}
+
 bool Child::Attach(int mount, int target, const char* destination) {
+  // A mount may cover the directory that is kept, except on one that was just made below it.
+  if (target != fresh_) ForgetParent();
+  fresh_ = -1;
   if (move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
     return Fail("mount onto", destination);
   }
@@ -90,9 +136,8 @@ bool Child::Do(const plan::MountRootByPath& op) {
 
 bool Child::Do(const plan::MountFilesystem& op) {
   const char* destination = op.destination.c_str();
-  int target = OpenInRoot(Root(), destination, O_PATH | O_DIRECTORY);
-  const bool existed = target >= 0;
-  if (!existed) target = MakeDirectoryInRoot(Root(), destination, 0755);
+  bool existed = false;
+  const int target = OpenMountPoint(destination, &existed);
   if (target < 0) return Fail("mount point", destination);
   const int fs = fsopen(op.type.c_str(), FSOPEN_CLOEXEC);
   if (fs < 0) {
@@ -135,8 +180,9 @@ bool Child::Do(const plan::AttachMount& op) {
   const char* destination = op.destination.c_str();
   struct stat st;
   if (fstat(mount, &st) != 0) return Fail("stat", op.source.c_str());
-  const int target = S_ISDIR(st.st_mode) ? MakeDirectoryInRoot(Root(), destination, 0755)
-                                         : MakeFileInRoot(Root(), destination);
+  bool existed = false;
+  const int target =
+      S_ISDIR(st.st_mode) ? OpenMountPoint(destination, &existed) : MakeFileInRoot(Root(), destination);
   if (target < 0) return Fail("mount point", destination);
   const bool ok = Attach(mount, target, destination);
   close(target);

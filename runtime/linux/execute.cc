@@ -75,6 +75,8 @@ class Execution {
   void CloseAllButTheChilds(int report);
   absl::Status RunParentOperations();
   absl::Status Converse();
+  absl::Status TellExists();
+  absl::Status OrderStart();
   absl::Status Handle(const Message& message, int fd, bool* done);
   void Undo();
 
@@ -83,6 +85,7 @@ class Execution {
   sys::UniqueFd child_end_;
   Executed result_;
   bool has_start_ = false;  // the plan has AwaitStart
+  bool silent_ = true;      // nothing that the child sends before it is ready needs us
   bool accepted_ = false;
   const plan::HostHooks* host_hooks_ = nullptr;
   const char* helper_step_ = "";
@@ -95,6 +98,9 @@ absl::Status Execution::Attempt() {
     const plan::Operation& operation = options_.plan->operations[i];
     has_start_ = has_start_ || std::holds_alternative<plan::AwaitStart>(operation);
     if (const auto* hooks = std::get_if<plan::HostHooks>(&operation)) host_hooks_ = hooks;
+    silent_ = silent_ && !std::holds_alternative<plan::HostHooks>(operation) &&
+              !std::holds_alternative<plan::OpenTerminal>(operation) &&
+              !std::holds_alternative<plan::MountRootByPath>(operation);
     const int error = sys::Failpoint(absl::StrCat("linux.", std::visit(OperationName{}, operation)));
     if (error != 0) {
       preparation_.prepared.fail_at = i;
@@ -111,7 +117,14 @@ absl::Status Execution::Attempt() {
   preparation_.join = {};
   GANTRY_RETURN_IF_ERROR(FillStates(options_, result_.pid, &preparation_));
   GANTRY_RETURN_IF_ERROR(RunParentOperations());
-  GANTRY_RETURN_IF_ERROR(Converse());
+  // What the caller does meanwhile costs no time: the child is at work.
+  if (host_hooks_ == nullptr) GANTRY_RETURN_IF_ERROR(TellExists());
+  if (options_.start_at_once && has_start_ && silent_ && options_.listen_fd < 0) {
+    GANTRY_RETURN_IF_ERROR(OrderStart());
+  } else {
+    GANTRY_RETURN_IF_ERROR(Converse());
+  }
+  if (host_hooks_ != nullptr) GANTRY_RETURN_IF_ERROR(TellExists());
   if (!preparation_.slots.empty() && preparation_.slots[plan::kRootSlot]) {
     result_.root_mount = std::move(preparation_.slots[plan::kRootSlot]);
   }
@@ -315,11 +328,9 @@ absl::Status Execution::Handle(const Message& message, int fd, bool* done) {
     case MessageKind::kRoot:
       preparation_.slots[plan::kRootSlot].reset(fd);
       return absl::OkStatus();
-    case MessageKind::kWarning: {
-      const absl::string_view detail = message.detail;
-      result_.warnings.push_back(absl::StrCat(message.step, detail.empty() ? "" : ": ", detail));
+    case MessageKind::kWarning:
+      result_.warnings.push_back(WarningOf(message));
       return absl::OkStatus();
-    }
     case MessageKind::kHooks: {
       if (host_hooks_ != nullptr && options_.host_hooks) {
         GANTRY_RETURN_IF_ERROR(options_.host_hooks(*host_hooks_, result_.pid));
@@ -342,8 +353,22 @@ absl::Status Execution::Handle(const Message& message, int fd, bool* done) {
   }
 }
 
+absl::Status Execution::TellExists() { return options_.exists ? options_.exists(result_) : absl::OkStatus(); }
+
+absl::Status Execution::OrderStart() {
+  Message start;
+  start.kind = MessageKind::kStart;
+  // A child that has failed already is told of by what it has sent.
+  const int error = SendMessage(result_.control.get(), start);
+  if (error != 0 && error != EPIPE) return sys::ErrnoStatus("send", "the order to start", error);
+  result_.ordered = true;
+  return absl::OkStatus();
+}
+
 absl::Status Execution::Converse() {
   bool done = false;
+  // Woken once, by the end of the conversation, rather than by each of its messages.
+  if (silent_ && !has_start_) AwaitHangup(result_.control.get());
   while (!done) {
     Message message;
     int fd = -1;

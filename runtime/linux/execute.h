@@ -21,6 +21,18 @@
 
 namespace gantry::linux {
 
+struct Executed {
+  pid_t pid = 0;
+  sys::PidFd pidfd;
+  sys::UniqueFd control;  // see message.h; invalid with listen_fd
+  bool ordered = false;   // the order to start has been sent
+  sys::UniqueFd terminal;
+  std::string terminal_name;
+  sys::UniqueFd root_mount;
+  cgroup::Cgroup cgroup;  // of CreateCgroup
+  std::vector<std::string> warnings;
+};
+
 struct ExecuteOptions {
   const plan::Plan* plan = nullptr;  // borrowed, like all descriptors here
   int stdio[3] = {0, 1, 2};
@@ -28,6 +40,9 @@ struct ExecuteOptions {
   int listen_fd = -1;   // where the child takes its order to start; -1: over Executed::control
   int init_pidfd = -1;  // of JoinProcess
   const cgroup::Cgroup* join_cgroup = nullptr;  // of a plan without CreateCgroup
+
+  // Inherited by the child, which closes it first of all: so that the caller's own close is the last.
+  int not_for_child = -1;
 
   bool* cloned = nullptr;  // set once a process exists, also if it fails afterwards; may be null
 
@@ -37,17 +52,13 @@ struct ExecuteOptions {
   std::function<std::string(pid_t)> agent_message;
   // Runs the hooks of the host; the child waits meanwhile.
   std::function<absl::Status(const plan::HostHooks&, pid_t)> host_hooks;
-};
 
-struct Executed {
-  pid_t pid = 0;
-  sys::PidFd pidfd;
-  sys::UniqueFd control;  // see message.h; invalid with listen_fd
-  sys::UniqueFd terminal;
-  std::string terminal_name;
-  sys::UniqueFd root_mount;
-  cgroup::Cgroup cgroup;  // of CreateCgroup
-  std::vector<std::string> warnings;
+  // Called once when the process exists: while it is still being set up, or, where hooks of the host come first,
+  // when it is ready. An error undoes all.
+  std::function<absl::Status(Executed&)> exists;
+  // Without listen_fd: sends the order to start along, and does not wait for the child where nothing in it needs an
+  // answer. Executed::ordered says whether that was so: then `control` tells how it went.
+  bool start_at_once = false;
 };
 
 absl::StatusOr<Executed> Execute(const ExecuteOptions& options);

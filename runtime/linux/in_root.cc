@@ -67,6 +67,17 @@ int MakeDirectoryInRoot(int root, const char* path, mode_t mode) {
     return -1;
   }
   memcpy(buffer, path, size + 1);
+  // Usually only the last component is missing.
+  char* slash = strrchr(buffer, '/');
+  const char* name = slash == nullptr ? "" : slash + 1;
+  if (*name != '\0' && slash != buffer && strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
+    *slash = '\0';
+    const int parent = OpenInRoot(root, buffer, O_PATH | O_DIRECTORY);
+    *slash = '/';
+    const bool made = parent >= 0 && mkdirat(parent, name, mode) == 0;
+    if (parent >= 0) close(parent);
+    if (made) return OpenInRoot(root, path, O_PATH | O_DIRECTORY);
+  }
   return MakeEach(root, buffer, mode);
 }
 

@@ -1,5 +1,6 @@
 #include "runtime/linux/message.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,6 +33,12 @@ absl::Status StatusOf(const Message& message) {
   return absl::FailedPreconditionError(detail.empty() ? step : absl::StrCat(step, ": ", detail));
 }
 
+std::string WarningOf(const Message& message) {
+  const absl::string_view step(message.step, strnlen(message.step, sizeof message.step));
+  const absl::string_view detail(message.detail, strnlen(message.detail, sizeof message.detail));
+  return absl::StrCat(step, detail.empty() ? "" : ": ", detail);
+}
+
 int SendMessage(int socket, const Message& message, int fd) {
   struct iovec part = {const_cast<Message*>(&message), sizeof message};
   struct msghdr header = {};
@@ -52,6 +59,12 @@ int SendMessage(int socket, const Message& message, int fd) {
     n = sendmsg(socket, &header, MSG_NOSIGNAL);
   } while (n < 0 && errno == EINTR);
   return n < 0 ? errno : 0;
+}
+
+void AwaitHangup(int socket) {
+  struct pollfd hangup = {socket, POLLRDHUP, 0};
+  while (poll(&hangup, 1, -1) < 0 && errno == EINTR) {
+  }
 }
 
 int ReceiveMessage(int socket, Message* message, int* fd, bool nonblocking) {

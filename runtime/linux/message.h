@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 
@@ -54,9 +55,14 @@ struct Message {
 // The error that a kFailed message means: "step detail: Invalid argument", or exec's own wording.
 absl::Status StatusOf(const Message& message);
 
+// The text that a kWarning message stands for.
+std::string WarningOf(const Message& message);
+
 // 0 or errno. Receive: EPIPE when the peer closed, EBADMSG for what is no message, EAGAIN on a non-blocking
 // socket. Async-signal-safe. `fd` may be null; otherwise it is -1 or a received descriptor.
 int SendMessage(int socket, const Message& message, int fd = -1);
+// Waits until the peer has closed; messages that come meanwhile wake nobody. Async-signal-safe.
+void AwaitHangup(int socket);
 int ReceiveMessage(int socket, Message* message, int* fd, bool nonblocking = false);
 
 }  // namespace gantry::linux

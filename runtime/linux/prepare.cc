@@ -274,6 +274,7 @@ absl::Status Prepare(const ExecuteOptions& options, Preparation* preparation) {
   for (const sys::UniqueFd& fd : p.slots) prepared.slots.push_back(fd.get());
   prepared.proc = p.proc.get();
   prepared.init_pidfd = options.init_pidfd;
+  prepared.unwanted = options.not_for_child;
   prepared.listen = options.listen_fd;
   for (int fd = 0; fd < 3; fd++) prepared.stdio[fd] = options.stdio[fd] >= 0 ? options.stdio[fd] : fd;
   return PrepareLater(options, preparation);

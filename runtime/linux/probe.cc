@@ -27,11 +27,20 @@ void ProbeCapabilities(plan::HostFacts* facts) {
   struct __user_cap_data_struct data[2] = {};
   if (syscall(SYS_capget, &header, data) != 0) return;
   const uint64_t permitted = static_cast<uint64_t>(data[1].permitted) << 32 | data[0].permitted;
-  for (int bit = 0; bit < 64; bit++) {
-    const int bounding = prctl(PR_CAPBSET_READ, bit);
-    if (bounding < 0) break;
-    facts->known_capabilities |= uint64_t{1} << bit;
-    if (bounding == 1) facts->capabilities |= permitted & uint64_t{1} << bit;
+  const uint64_t inheritable = static_cast<uint64_t>(data[1].inheritable) << 32 | data[0].inheritable;
+  // The kernel's last, by halving: forty calls fewer than one for each.
+  int known = 0, unknown = 64;
+  while (unknown - known > 1) {
+    const int middle = (known + unknown) / 2;
+    (prctl(PR_CAPBSET_READ, middle) >= 0 ? known : unknown) = middle;
+  }
+  facts->known_capabilities = unknown == 64 ? ~uint64_t{0} : (uint64_t{1} << unknown) - 1;
+  facts->capabilities = permitted & facts->known_capabilities;
+  // What execve gave us comes from the bounding set (capabilities(7)), except by way of the inheritable one.
+  for (int bit = 0; bit < unknown; bit++) {
+    const uint64_t capability = uint64_t{1} << bit;
+    if ((permitted & inheritable & capability) != 0 && prctl(PR_CAPBSET_READ, bit) != 1)
+      facts->capabilities &= ~capability;
   }
 }
 

@@ -130,16 +130,24 @@ absl::Status MkdirAll(const std::string& path, mode_t mode) {
 
 absl::StatusOr<std::string> ReadAll(int fd, size_t limit_bytes) {
   std::string data;
-  constexpr size_t kStep = 16 * 1024;
+  // Most of what is read this way is small: a buffer on the stack touches no new page for it, as a string that is
+  // made large enough first does.
+  constexpr size_t kSmall = 4096, kStep = 64 * 1024;
+  char small[kSmall];
   for (;;) {
     const size_t old = data.size();
-    data.resize(old + kStep);
+    const bool large = old >= 2 * kSmall;
+    if (large) data.resize(old + kStep);
     ssize_t n;
     do {
-      n = read(fd, data.data() + old, kStep);
+      n = large ? read(fd, data.data() + old, kStep) : read(fd, small, kSmall);
     } while (n < 0 && errno == EINTR);
     if (n < 0) return ErrnoStatus("read", "");
-    data.resize(old + static_cast<size_t>(n));
+    if (large) {
+      data.resize(old + static_cast<size_t>(n));
+    } else {
+      data.append(small, static_cast<size_t>(n));
+    }
     if (data.size() > limit_bytes) {
       return absl::ResourceExhaustedError(absl::StrCat("more than the allowed ", limit_bytes, " bytes"));
     }
