@@ -26,6 +26,9 @@ class Context {
   // From sys::RunFromReadOnlyMount: let go while a container is being made, when its price is not seen.
   mutable sys::UniqueFd own_file;
 
+  // Compiled filters are kept beside the containers; no container can have that name.
+  std::string seccomp_cache() const { return root + "/@seccomp"; }
+
   // One line on stderr and in the log. The log is opened only now: most runs have nothing to say.
   void Error(absl::string_view message) const;
   void Warn(absl::string_view message) const;
@@ -53,6 +56,7 @@ Result Resume(const Context& context, const Arguments& arguments);
 Result Update(const Context& context, const Arguments& arguments);
 Result Events(const Context& context, const Arguments& arguments);
 Result Spec(const Context& context, const Arguments& arguments);
+Result Explain(const Context& context, const Arguments& arguments);
 Result Features(const Context& context, const Arguments& arguments);
 
 // A container that exists, with what it is now.

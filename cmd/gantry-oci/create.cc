@@ -31,7 +31,8 @@ absl::StatusOr<Creation> ReadBundle(const Arguments& arguments) {
   GANTRY_ASSIGN_OR_RETURN(creation.bundle, Absolute(bundle.value_or(".")));
   while (creation.bundle.size() > 1 && creation.bundle.back() == '/') creation.bundle.pop_back();
   const std::string path = creation.bundle + "/config.json";
-  GANTRY_ASSIGN_OR_RETURN(creation.config, sys::ReadFileAt(AT_FDCWD, path, oci::kMaxSpecBytes));
+  // A FIFO of that name is not waited for.
+  GANTRY_ASSIGN_OR_RETURN(creation.config, sys::ReadFileAt(AT_FDCWD, path, oci::kMaxSpecBytes, O_NONBLOCK));
   GANTRY_ASSIGN_OR_RETURN(creation.spec, oci::ParseSpec(creation.config, path));
   GANTRY_RETURN_IF_ERROR(sys::Annotate(oci::Validate(creation.spec), path));
   return creation;
@@ -73,6 +74,7 @@ absl::Status FillOptions(const Context& context, const Arguments& arguments, con
   options->console_socket = arguments.Get("console-socket");
   options->terminal_allowed_without_socket = true;  // CheckTerminal has judged
   options->systemd_cgroup = context.systemd_cgroup;
+  options->seccomp_cache = context.seccomp_cache();
   options->no_pivot = arguments.Has("no-pivot");
   options->no_new_keyring = arguments.Has("no-new-keyring");
   GANTRY_ASSIGN_OR_RETURN(const std::optional<int64_t> preserve, arguments.Number("preserve-fds"));

@@ -122,6 +122,9 @@ Result Execute(const Context& context, const Arguments& arguments) {
   options.spec = &spec;
   options.init_pidfd = init.fd();
   options.init_pid = container.saved.pid;
+  options.id = container.saved.id;
+  options.bundle = container.saved.bundle;
+  options.seccomp_cache = context.seccomp_cache();
   options.cgroup = container.group();
   options.console_socket = arguments.Get("console-socket");
   GANTRY_ASSIGN_OR_RETURN(const std::optional<int64_t> preserve, arguments.Number("preserve-fds"));

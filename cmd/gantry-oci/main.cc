@@ -102,6 +102,13 @@ constexpr Option kEventsOptions[] = {{"stats", 0, nullptr, "print the statistics
                                      {"interval", 0, "DURATION", "time between two statistics (default 5s)"},
                                      kHelp,
                                      kEnd};
+constexpr Option kExplainOptions[] = {kBundle,
+                                      {"format", 'f', "FORMAT", "text (default) or json"},
+                                      {"steps", 's', nullptr, "also all operations one after the other"},
+                                      kNoPivot,
+                                      kNoNewKeyring,
+                                      kHelp,
+                                      kEnd};
 constexpr Option kSpecOptions[] = {kBundle, {"rootless", 0, nullptr, "for an ordinary user"}, kHelp, kEnd};
 constexpr Option kNoOptions[] = {kHelp, kEnd};
 
@@ -139,6 +146,8 @@ constexpr Command kCommands[] = {
     {"events", "ID", "print statistics and out-of-memory kills as JSON", kEventsOptions, Order::kAnywhere, 1,
      1, Events},
     {"spec", "", "write a config.json to start from", kSpecOptions, Order::kAnywhere, 0, 0, Spec},
+    {"explain", "[ID]", "tell what create would ask the kernel for, without asking", kExplainOptions,
+     Order::kAnywhere, 0, 1, Explain},
     {"features", "", "print what this runtime can do as JSON", kNoOptions, Order::kAnywhere, 0, 0, Features},
 };
 

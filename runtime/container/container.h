@@ -90,6 +90,9 @@ struct CreateOptions {
   bool no_new_keyring = false;  // keep the caller's session keyring
   int preserve_fds = 0;         // 3 .. 3+n-1 are passed on. They must be open and not close-on-exec
 
+  // Where compiled seccomp filters are kept for the next containers (runtime/linux/seccomp_cache.h); empty: nowhere.
+  std::string seccomp_cache;
+
   // gantry-oci: init listens on <state_dir>/start, see above. Absolute, exists, 0700.
   std::string state_dir;
 
@@ -104,6 +107,9 @@ struct CreateOptions {
 };
 
 absl::StatusOr<Container> Create(const CreateOptions& options);
+
+// What Create would run on a host of these facts. Pure.
+absl::StatusOr<plan::Plan> PlanOf(const CreateOptions& options, const plan::HostFacts& facts);
 
 // The holder's end of the start conversation. Order once; then the outcome comes over the descriptor.
 class StartControl {
@@ -148,8 +154,10 @@ struct ExecOptions {
   const oci::Spec* spec = nullptr;        // the container's: seccomp, personality, keyring; may be null
   int init_pidfd = -1;                    // borrowed
   pid_t init_pid = 0;
+  std::string id, bundle;  // of the container, for a seccomp agent
   cgroup::Cgroup cgroup;
   Stdio stdio;
+  std::string seccomp_cache;  // as CreateOptions
   std::string console_socket;
   bool terminal_allowed_without_socket = true;
   bool clone_parent = false;

@@ -28,19 +28,6 @@ oci::State StateOf(const CreateOptions& options, oci::Status status, pid_t pid) 
   return state;
 }
 
-absl::StatusOr<plan::Plan> MakePlan(const CreateOptions& options) {
-  GANTRY_ASSIGN_OR_RETURN(plan::HostFacts facts, linux::ProbeHost());
-  plan::CreateRequest request;
-  request.spec = options.spec;
-  request.id = options.id;
-  request.bundle = options.bundle;
-  request.rootfs_mounts = options.rootfs_mounts;
-  request.no_pivot = options.no_pivot;
-  request.no_new_keyring = options.no_new_keyring;
-  request.preserve_fds = options.preserve_fds;
-  return plan::PlanCreate(request, facts);
-}
-
 std::string AgentMessage(const CreateOptions& options, pid_t pid) {
   oci::ContainerProcessState message;
   message.pid = pid;
@@ -56,6 +43,7 @@ linux::ExecuteOptions MakeExecuteOptions(const CreateOptions& options, const pla
   execute.stdio[1] = options.stdio.out;
   execute.stdio[2] = options.stdio.err;
   execute.clone_parent = options.clone_parent;
+  execute.seccomp_cache = options.seccomp_cache;
   execute.cloned = cloned;
   execute.state = [&options](oci::Status status, pid_t pid) {
     return oci::ToJson(StateOf(options, status, pid));
@@ -82,13 +70,27 @@ absl::Status CheckOptions(const CreateOptions& options) {
 
 }  // namespace
 
+absl::StatusOr<plan::Plan> PlanOf(const CreateOptions& options, const plan::HostFacts& facts) {
+  GANTRY_RETURN_IF_ERROR(CheckOptions(options));
+  plan::CreateRequest request;
+  request.spec = options.spec;
+  request.id = options.id;
+  request.bundle = options.bundle;
+  request.rootfs_mounts = options.rootfs_mounts;
+  request.no_pivot = options.no_pivot;
+  request.no_new_keyring = options.no_new_keyring;
+  request.preserve_fds = options.preserve_fds;
+  return plan::PlanCreate(request, facts);
+}
+
 absl::StatusOr<Container> Create(const CreateOptions& options) {
   GANTRY_RETURN_IF_ERROR(CheckOptions(options));
   GANTRY_RETURN_IF_ERROR(CheckPreservedFds(options.preserve_fds));
   const bool terminal = options.spec->process.has_value() && options.spec->process->terminal;
   GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd console, ConnectConsole(terminal, options.console_socket,
                                                                 options.terminal_allowed_without_socket));
-  GANTRY_ASSIGN_OR_RETURN(plan::Plan plan, MakePlan(options));
+  GANTRY_ASSIGN_OR_RETURN(const plan::HostFacts facts, linux::ProbeHost());
+  GANTRY_ASSIGN_OR_RETURN(plan::Plan plan, PlanOf(options, facts));
   bool cloned = false;
   linux::ExecuteOptions execute = MakeExecuteOptions(options, plan, &cloned);
   const std::string start = options.state_dir.empty() ? "" : StartSocketPath(options.state_dir);

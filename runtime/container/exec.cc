@@ -71,12 +71,16 @@ absl::StatusOr<ExecProcess> Exec(const ExecOptions& options) {
   execute.stdio[1] = options.stdio.out;
   execute.stdio[2] = options.stdio.err;
   execute.clone_parent = options.clone_parent;
+  execute.seccomp_cache = options.seccomp_cache;
   execute.init_pidfd = options.init_pidfd;
   execute.join_cgroup = &options.cgroup;
   execute.agent_message = [&options](pid_t pid) {
     oci::ContainerProcessState message;
     message.pid = pid;
     message.metadata = options.spec->linux->seccomp->listener_metadata;
+    message.state.oci_version = options.spec->oci_version;
+    message.state.id = options.id;
+    message.state.bundle = options.bundle;
     message.state.status = oci::Status::kRunning;
     message.state.pid = options.init_pid;
     message.state.annotations = options.spec->annotations;

@@ -127,6 +127,10 @@ class Child {
   // A descriptor of the directory `path`, made if it is missing.
   int OpenMountPoint(const char* path, bool* existed);
   bool ApplyAttr(int mount, const plan::MountAttr& attr, const char* subject);
+  bool Remount(int mount, const plan::MountAttr& attr, const char* subject);
+  bool RemountHere(const char* path, int mount, const plan::MountAttr& attr);
+  bool Keep(const char* destination, int mount);
+  int OpenHidden(const plan::HiddenPath& hidden);
   bool BindConsole(int slave);
   bool AwaitConnection();
   void Announce();
@@ -143,6 +147,10 @@ class Child {
   int fresh_ = -1;     // the directory that OpenMountPoint has made last, below parent_
   size_t parent_size_ = 0;
   char parent_path_[PATH_MAX];
+  struct {
+    const char* destination = nullptr;
+    int mount = -1;
+  } kept_[4];             // MountFilesystem::keep
   size_t next_hook_ = 0;  // in p_.hooks
   mode_t umask_ = 0;
   bool in_directory_ = false;

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "runtime/linux/child.h"
 #include "runtime/linux/copy_up.h"
@@ -33,6 +34,7 @@ bool IsNull(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rdev ==
 }  // namespace
 
 bool Child::ApplyAttr(int mount, const plan::MountAttr& attr, const char* subject) {
+  if (p_.plan->remount) return Remount(mount, attr, subject);
   if ((attr.recursive_set | attr.recursive_clear) != 0) {
     struct mount_attr change = {};
     change.attr_set = attr.recursive_set;
@@ -119,7 +121,7 @@ bool Child::Do(const plan::AttachRoot& op) {
   if (move_mount(root_, "", AT_FDCWD, op.path.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
     return Fail("mount the root onto", op.path.c_str());
   }
-  return true;
+  return op.attr.empty() || ApplyAttr(root_, op.attr, op.path.c_str());
 }
 
 bool Child::Do(const plan::MountRootByPath& op) {
@@ -159,19 +161,22 @@ bool Child::Do(const plan::MountFilesystem& op) {
        (fsconfig(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0 || FailMount("mount", destination, fs));
   int mount = -1;
   if (ok) {
-    mount = fsmount(fs, FSMOUNT_CLOEXEC, static_cast<unsigned>(op.attr.set | op.attr.recursive_set));
+    // What is to be filled first becomes read-only last.
+    uint64_t attributes = op.attr.set | op.attr.recursive_set;
+    if (op.copy_up) attributes &= ~uint64_t{MOUNT_ATTR_RDONLY};
+    mount = fsmount(fs, FSMOUNT_CLOEXEC, static_cast<unsigned>(attributes));
     ok = mount >= 0 || FailMount("fsmount", destination, fs);
   }
   plan::MountAttr rest;
   rest.propagation = op.attr.propagation;
-  ok = ok && (rest.empty() || ApplyAttr(mount, rest, destination));
+  if (op.copy_up) rest.set = op.attr.set & MOUNT_ATTR_RDONLY;
   if (ok && op.copy_up && existed) {
     ok = CopyTree(target, mount) == 0 || Fail("tmpcopyup", destination);
   }
-  ok = ok && Attach(mount, target, destination);
+  ok = ok && Attach(mount, target, destination) && (rest.empty() || ApplyAttr(mount, rest, destination));
   close(fs);
   close(target);
-  if (mount >= 0) close(mount);
+  if (mount >= 0 && !(ok && op.keep && Keep(destination, mount))) close(mount);
   return ok;
 }
 
@@ -184,7 +189,8 @@ bool Child::Do(const plan::AttachMount& op) {
   const int target =
       S_ISDIR(st.st_mode) ? OpenMountPoint(destination, &existed) : MakeFileInRoot(Root(), destination);
   if (target < 0) return Fail("mount point", destination);
-  const bool ok = Attach(mount, target, destination);
+  const bool ok =
+      Attach(mount, target, destination) && (op.attr.empty() || ApplyAttr(mount, op.attr, destination));
   close(target);
   close(mount);
   return ok;
@@ -198,9 +204,34 @@ bool Child::Do(const plan::SetMountAttr& op) {
   return ok;
 }
 
+bool Child::Keep(const char* destination, int mount) {
+  for (auto& kept : kept_) {
+    if (kept.mount >= 0) continue;
+    kept = {destination, mount};
+    return true;
+  }
+  return false;
+}
+
+int Child::OpenHidden(const plan::HiddenPath& hidden) {
+  int mount = Root();
+  size_t skip = 0;
+  // The last of that destination is the one on top. A destination may end in slashes.
+  for (const auto& kept : kept_) {
+    if (hidden.in.empty() || kept.mount < 0 ||
+        strncmp(kept.destination, hidden.in.c_str(), hidden.in.size()) != 0)
+      continue;
+    if (strspn(kept.destination + hidden.in.size(), "/") != strlen(kept.destination + hidden.in.size()))
+      continue;
+    mount = kept.mount;
+    skip = hidden.in.size();
+  }
+  return OpenInRoot(mount, hidden.path.c_str() + skip, O_PATH);
+}
+
 bool Child::Do(const plan::MaskPath& op) {
-  const char* path = op.path.c_str();
-  const int target = OpenInRoot(Root(), path, O_PATH);
+  const char* path = op.hidden.path.c_str();
+  const int target = OpenHidden(op.hidden);
   if (target < 0) return errno == ENOENT || errno == ENOTDIR || Fail("mask", path);
   struct stat st;
   if (fstat(target, &st) != 0) return Fail("stat", path);
@@ -236,15 +267,22 @@ bool Child::Do(const plan::MaskPath& op) {
 }
 
 bool Child::Do(const plan::ReadonlyPath& op) {
-  const char* path = op.path.c_str();
-  const int target = OpenInRoot(Root(), path, O_PATH);
+  const char* path = op.hidden.path.c_str();
+  const int target = OpenHidden(op.hidden);
   if (target < 0) return errno == ENOENT || errno == ENOTDIR || Fail("read-only path", path);
   const int mount = open_tree(target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
   if (mount < 0) return Fail("open_tree", path);
   plan::MountAttr attr;
   attr.recursive_set = MOUNT_ATTR_RDONLY;
   attr.propagation = {MS_PRIVATE, true};
-  const bool ok = ApplyAttr(mount, attr, path) && Attach(mount, target, path);
+  bool ok = true;
+  if (p_.plan->remount) {
+    // The mount alone, not the tree below it: mount(2) can do no more, nor did runtimes of that time.
+    std::swap(attr.set, attr.recursive_set);
+    ok = Attach(mount, target, path) && ApplyAttr(mount, attr, path);
+  } else {
+    ok = ApplyAttr(mount, attr, path) && Attach(mount, target, path);
+  }
   close(mount);
   close(target);
   return ok;

@@ -1,7 +1,6 @@
 // The child: the last steps, from the finished container to execve.
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/close_range.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -16,6 +15,7 @@
 #include <cstring>
 
 #include "runtime/linux/child.h"
+#include "runtime/sys/close_range.h"
 
 namespace gantry::linux {
 namespace {
@@ -48,6 +48,12 @@ int SendText(int socket, const char* text, size_t size, int fd) {
   return 0;
 }
 
+// faccessat2(2); before Linux 5.8 access(2), whose real ids are the effective ones by now.
+bool MayExecute(const char* path) {
+  if (syscall(SYS_faccessat2, AT_FDCWD, path, X_OK, AT_EACCESS) == 0) return true;
+  return errno == ENOSYS && access(path, X_OK) == 0;
+}
+
 void DefaultSignals() {
   struct sigaction action = {};
   action.sa_handler = SIG_DFL;
@@ -71,7 +77,7 @@ bool Child::Do(const plan::FindProgram& op) {
       error = S_ISDIR(st.st_mode) ? EISDIR : EACCES;
       continue;
     }
-    if (syscall(SYS_faccessat2, AT_FDCWD, candidate.c_str(), X_OK, AT_EACCESS) != 0) {
+    if (!MayExecute(candidate.c_str())) {
       error = errno;
       continue;
     }
@@ -96,10 +102,11 @@ bool Child::Do(const plan::CloseDescriptors& op) {
   int from = 3 + op.preserve;
   for (const int fd : keep) {
     if (fd < from) continue;
-    if (fd > from && syscall(SYS_close_range, from, fd - 1, 0) != 0) return Fail("close_range");
+    if (fd > from && sys::CloseRange(static_cast<unsigned>(from), static_cast<unsigned>(fd - 1), 0) != 0)
+      return Fail("close_range");
     from = fd + 1;
   }
-  if (syscall(SYS_close_range, from, UINT_MAX, 0) != 0) return Fail("close_range");
+  if (sys::CloseRange(static_cast<unsigned>(from), UINT_MAX, 0) != 0) return Fail("close_range");
   return true;
 }
 

@@ -35,6 +35,7 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/linux/message.h"
 #include "runtime/linux/prepare.h"
+#include "runtime/sys/close_range.h"
 #include "runtime/sys/failpoint.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/socket.h"
@@ -229,10 +230,10 @@ void Execution::CloseAllButTheChilds(int report) {
   int from = 3 + preserve;
   for (const int fd : keep) {
     if (fd < from) continue;
-    if (fd > from) close_range(static_cast<unsigned>(from), static_cast<unsigned>(fd - 1), 0);
+    if (fd > from) sys::CloseRange(static_cast<unsigned>(from), static_cast<unsigned>(fd - 1), 0);
     from = fd + 1;
   }
-  close_range(static_cast<unsigned>(from), UINT_MAX, 0);
+  sys::CloseRange(static_cast<unsigned>(from), UINT_MAX, 0);
 }
 
 bool Execution::EnterNamespaces() {

@@ -43,6 +43,7 @@ struct ExecuteOptions {
 
   // Inherited by the child, which closes it first of all: so that the caller's own close is the last.
   int not_for_child = -1;
+  std::string seccomp_cache;  // directory of compiled filters (seccomp_cache.h); empty: none
 
   bool* cloned = nullptr;  // set once a process exists, also if it fails afterwards; may be null
 

@@ -129,7 +129,7 @@ struct Preparer {
   }
 
   absl::Status operator()(const plan::CompileSeccomp& op) {
-    GANTRY_ASSIGN_OR_RETURN(p.prepared.filter, CompileSeccomp(op.profile));
+    GANTRY_ASSIGN_OR_RETURN(p.prepared.filter, CompileSeccomp(op.profile, options.seccomp_cache));
     return absl::OkStatus();
   }
 

@@ -9,6 +9,7 @@
 
 #include <cstdio>
 
+#include "runtime/sys/mount_api.h"
 #include "runtime/sys/status.h"
 #include "runtime/sys/unique_fd.h"
 
@@ -55,6 +56,7 @@ absl::StatusOr<plan::HostFacts> ProbeHost() {
   facts.apparmor = enabled.valid() && read(enabled.get(), &answer, 1) == 1 && answer == 'Y';
   facts.selinux = access("/sys/fs/selinux/enforce", F_OK) == 0;
   facts.overlay_lowerdir_append = KernelAtLeast(6, 8);
+  facts.mount_setattr = sys::HasMountSetattr();
   return facts;
 }
 

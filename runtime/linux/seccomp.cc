@@ -177,16 +177,25 @@ std::vector<sock_filter> EnosysPrefix(const oci::Seccomp& profile,
                                       const std::vector<uint32_t>& architectures) {
   const bool x32 =
       std::find(architectures.begin(), architectures.end(), SCMP_ARCH_X32) != architectures.end();
+  const int largest_x32 = x32 ? LargestNamed(profile, SCMP_ARCH_X32) : -1;
   std::vector<sock_filter> prefix;
   for (const uint32_t architecture : architectures) {
     if (architecture == SCMP_ARCH_X32) continue;  // its numbers are told apart only by kX32Bit
     const int largest = LargestNamed(profile, architecture);
     if (largest < 0) continue;
+    const uint32_t last = static_cast<uint32_t>(largest);
     std::vector<sock_filter> part = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
-    if (architecture == SCMP_ARCH_X86_64 || x32) {
-      part.push_back(BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, kX32Bit, 2, 0));
+    if (architecture == SCMP_ARCH_X86_64 && x32 && largest_x32 >= 0) {
+      // The calls of x32 have numbers of their own, above kX32Bit.
+      part.push_back(BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, kX32Bit, 1, 0));
+      part.push_back(BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, last, 1, 2));
+      part.push_back(BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, static_cast<uint32_t>(largest_x32), 0, 1));
+    } else {
+      // Without x32 libseccomp answers those numbers as it does an architecture that is not listed.
+      if (architecture == SCMP_ARCH_X86_64)
+        part.push_back(BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, kX32Bit, 2, 0));
+      part.push_back(BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, last, 0, 1));
     }
-    part.push_back(BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, static_cast<uint32_t>(largest), 0, 1));
     part.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS));
     prefix.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)));
     prefix.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, architecture, 0, static_cast<uint8_t>(part.size())));
@@ -195,11 +204,13 @@ std::vector<sock_filter> EnosysPrefix(const oci::Seccomp& profile,
   return prefix;
 }
 
-// Where everything is allowed unless named, or the profile itself says ENOSYS, a new call needs no help.
+// Where everything is allowed unless named, or the profile itself says ENOSYS, a new call needs no help; and a tracer
+// decides on its own what a call is to answer.
 bool WantsEnosys(const oci::Seccomp& profile) {
   switch (profile.default_action) {
     case oci::SeccompAction::kAllow:
     case oci::SeccompAction::kLog:
+    case oci::SeccompAction::kTrace:
       return false;
     case oci::SeccompAction::kErrno:
       return profile.default_errno_ret.value_or(EPERM) != ENOSYS;

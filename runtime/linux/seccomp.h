@@ -9,6 +9,7 @@
 
 #include <linux/filter.h>
 
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,6 +21,10 @@ namespace gantry::linux {
 // is left out. INVALID_ARGUMENT names the rule that makes no sense; UNIMPLEMENTED an action or architecture that
 // libseccomp lacks.
 absl::StatusOr<std::vector<sock_filter>> CompileSeccomp(const oci::Seccomp& profile);
+
+// The same, kept in `directory` (seccomp_cache.h) if that is not empty.
+absl::StatusOr<std::vector<sock_filter>> CompileSeccomp(const oci::Seccomp& profile,
+                                                        const std::string& directory);
 
 }  // namespace gantry::linux
 

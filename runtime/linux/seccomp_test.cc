@@ -4,12 +4,14 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 
+#include "runtime/oci/default_seccomp.h"
 #include "runtime/oci/spec.h"
 
 namespace gantry::linux {
@@ -111,6 +113,32 @@ TEST(CompileSeccomp, RefusesWhatMakesNoSense) {
   profile = Allowing({});
   profile.default_errno_ret = 70000;
   EXPECT_EQ(CompileSeccomp(profile).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CompileSeccomp, NewCallsOfX32AnswerEnosysToo) {
+  oci::Seccomp profile = Allowing({"getpid"});
+  profile.architectures = {"SCMP_ARCH_X86_64", "SCMP_ARCH_X32"};
+  EXPECT_GT(Try(profile, SYS_getpid), 0);
+  EXPECT_EQ(Try(profile, SYS_chdir), -EPERM);
+  EXPECT_EQ(Try(profile, 100000), -ENOSYS);
+  EXPECT_EQ(Try(profile, 0x40000000 + 100000), -ENOSYS);
+}
+
+TEST(CompileSeccomp, ATracerIsAskedAboutNewCalls) {
+  oci::Seccomp profile = Allowing({"getpid"});
+  profile.default_action = oci::SeccompAction::kTrace;
+  // Nobody traces: the kernel answers ENOSYS by itself, and the program has no instruction for it.
+  oci::Seccomp same = profile;
+  same.default_action = oci::SeccompAction::kTrap;
+  EXPECT_LT(CompileSeccomp(profile)->size(), CompileSeccomp(same)->size());
+}
+
+// CVE-2026-31431: sockets that reach the kernel's cryptography, or the hypervisor, past every namespace.
+TEST(DefaultProfile, CVE_2026_31431_AlgAndVsockSocketsAreDenied) {
+  const oci::Seccomp profile = oci::DefaultSeccomp(oci::DefaultCapabilities());
+  EXPECT_EQ(Try(profile, SYS_socket, AF_ALG, SOCK_SEQPACKET), -EPERM);
+  EXPECT_EQ(Try(profile, SYS_socket, AF_VSOCK, SOCK_STREAM), -EPERM);
+  EXPECT_GT(Try(profile, SYS_socket, AF_UNIX, SOCK_STREAM), 0);
 }
 
 }  // namespace

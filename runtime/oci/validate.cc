@@ -184,6 +184,7 @@ absl::Status Validate(const Spec& spec) {
                                                 " is known, found ", internal::Quoted(spec.oci_version)));
   }
   if (!spec.process.has_value()) return Violation("process", "is required");
+  GANTRY_RETURN_IF_ERROR(internal::CheckCounts(spec));
   GANTRY_RETURN_IF_ERROR(sys::Annotate(ValidateProcess(*spec.process), "process"));
   if (!spec.root.has_value()) return Violation("root", "is required");
   if (spec.root->path.empty()) return Violation("root.path", "must not be empty");

@@ -23,6 +23,10 @@ absl::Status CheckCpuList(absl::string_view field, absl::string_view list);
 bool IsInterfaceName(absl::string_view name);
 // uid and gid mappings: sizes, overflow, overlap.
 absl::Status CheckMappings(absl::string_view field, const std::vector<IdMapping>& mappings);
+// No list longer than a container could use; first of all, as other rules compare entries with each other.
+absl::Status CheckCounts(const Spec& spec);
+absl::Status CheckCounts(const Process& process);
+absl::Status CheckCounts(const Resources& resources);
 absl::Status CheckLinux(const Linux& linux);
 absl::Status CheckSeccomp(const Seccomp& seccomp);
 

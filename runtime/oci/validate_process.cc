@@ -119,6 +119,7 @@ absl::Status CheckPriorities(const Process& process) {
 }  // namespace
 
 absl::Status ValidateProcess(const Process& process) {
+  GANTRY_RETURN_IF_ERROR(internal::CheckCounts(process));
   if (process.args.empty()) return Violation("args", "must hold the program to run");
   if (process.args[0].empty())
     return Violation("args[0]", "must name the program to run, found an empty string");

@@ -129,6 +129,7 @@ absl::Status CheckUnified(const std::map<std::string, std::string>& unified) {
 }  // namespace
 
 absl::Status ValidateResources(const Resources& resources) {
+  GANTRY_RETURN_IF_ERROR(internal::CheckCounts(resources));
   GANTRY_RETURN_IF_ERROR(CheckDeviceRules(resources.devices));
   if (resources.memory.has_value()) GANTRY_RETURN_IF_ERROR(CheckMemory(*resources.memory));
   if (resources.cpu.has_value()) GANTRY_RETURN_IF_ERROR(CheckCpu(*resources.cpu));

@@ -202,5 +202,26 @@ TEST(ValidateTest, SeccompRules) {
   EXPECT_THAT(seccomp([](Seccomp& p) { p.syscalls[0].names.clear(); }), HasSubstr("names"));
 }
 
+TEST(ValidateTest, ListsHaveAnEnd) {
+  Spec spec = DefaultSpec();
+  spec.mounts.resize(5000, spec.mounts[0]);
+  EXPECT_EQ(Validate(spec).message(), "mounts: must have at most 4096 entries, found 5000");
+  spec = DefaultSpec();
+  spec.hooks.poststop.resize(300, Hook{"/bin/true", {}, {}, {}});
+  EXPECT_FALSE(Validate(spec).ok());
+  spec = DefaultSpec();
+  spec.linux->seccomp.emplace();
+  SeccompSyscall rule;
+  rule.names = {"getpid"};
+  rule.args = {{.index = 0}};
+  spec.linux->seccomp->syscalls.resize(2000, rule);
+  EXPECT_TRUE(Validate(spec).ok()) << Validate(spec);
+  spec.linux->seccomp->syscalls.resize(3000, rule);
+  EXPECT_FALSE(Validate(spec).ok());
+  spec = DefaultSpec();
+  spec.linux->resources->devices.resize(5000);
+  EXPECT_FALSE(Validate(spec).ok());
+}
+
 }  // namespace
 }  // namespace gantry::oci

@@ -34,6 +34,9 @@ struct Builder {
   // Whether no device can be made: in a user namespace, also in one that we are in ourselves.
   bool only_bound_devices() const { return user_namespace || !facts.cgroup.privileged; }
 
+  // Destinations of new file systems of the kernel that nothing covers, see HiddenPath.
+  std::vector<std::string> kept_mounts;
+
   Slot NewSlot() { return slots++; }
   void Before(Operation operation) { before.push_back(std::move(operation)); }
   void Parent(Operation operation) { parent.push_back(std::move(operation)); }
@@ -53,6 +56,9 @@ absl::Status PlanRootSwitch(const CreateRequest& request, Builder* builder);
 absl::Status PlanMounts(const CreateRequest& request, const cgroup::Plan& cgroup, Builder* builder);
 absl::Status PlanBind(const oci::Mount& mount, const std::string& bundle, Propagation fallback,
                       Builder* builder);
+
+// old_kernel.cc: attributes by mount(2), after attaching. FAILED_PRECONDITION for what cannot be said that way.
+absl::Status PlanWithoutMountSetattr(Builder* builder);
 
 // cgroup_mounts.cc
 absl::Status PlanCgroupMount(const oci::Mount& mount, const cgroup::Plan& cgroup, Builder* builder);

@@ -16,6 +16,7 @@ struct HostFacts {
   bool apparmor = false;
   bool selinux = false;
   bool overlay_lowerdir_append = false;  // fsconfig's "lowerdir+" (Linux 6.8)
+  bool mount_setattr = true;             // attributes of a mount by its descriptor (Linux 5.12)
   bool mqueue = true;                    // whether the kernel has that file system
 };
 

@@ -51,6 +51,7 @@ absl::Status PlanFilesystem(const oci::Spec& spec, const oci::Mount& mount, Moun
       mount.type != "sysfs") {
     operation.params.push_back({"context", spec.linux->mount_label});
   }
+  operation.keep = mount.type == "proc" || mount.type == "sysfs";
   // The devices are made in it afterwards: read-only comes last.
   const bool later = readonly && mount.type == "tmpfs" && IsDev(operation.destination);
   if (later) operation.attr.set &= ~static_cast<uint64_t>(MOUNT_ATTR_RDONLY);
@@ -110,6 +111,22 @@ absl::Status PlanBind(const oci::Mount& mount, const std::string& bundle, Propag
   return absl::OkStatus();
 }
 
+// After the mount was planned: which file systems of the kernel can be seen, and where.
+static void TrackKeptMounts(const oci::Mount& mount, Builder* builder) {
+  constexpr size_t kMaxKept = 4;  // Child::kept_
+  std::string destination = Destination(mount);
+  while (destination.size() > 1 && destination.back() == '/') destination.pop_back();
+  auto& kept = builder->kept_mounts;
+  kept.erase(std::remove_if(kept.begin(), kept.end(),
+                            [&destination](const std::string& known) {
+                              return known == destination || destination == "/" ||
+                                     absl::StartsWith(known, destination + "/");
+                            }),
+             kept.end());
+  const auto* made = std::get_if<MountFilesystem>(&builder->child.back());
+  if (made != nullptr && made->keep && kept.size() < kMaxKept) kept.push_back(std::move(destination));
+}
+
 absl::Status PlanMounts(const CreateRequest& request, const cgroup::Plan& cgroup, Builder* builder) {
   // Without a word on it a bind mount follows the host (umounts there must reach it, or it keeps them busy),
   // unless the container shares all.
@@ -122,6 +139,7 @@ absl::Status PlanMounts(const CreateRequest& request, const cgroup::Plan& cgroup
     if (!status.ok()) {
       return sys::Annotate(status, absl::StrCat("mounts[", i, "] (", mount.destination, ")"));
     }
+    TrackKeptMounts(mount, builder);
   }
   return absl::OkStatus();
 }

@@ -224,7 +224,8 @@ struct AttachRoot {
   static constexpr char kName[] = "AttachRoot";
   Slot slot = kNoSlot;
   std::string path;
-  GANTRY_FIELDS(v("slot", slot); v("path", path);)
+  MountAttr attr;  // set afterwards, where the kernel cannot do it before
+  GANTRY_FIELDS(v("slot", slot); v("path", path); v("attr", attr);)
 };
 
 // mount(2) of the root, where the kernel or a parameter's length rules out a detached mount.
@@ -244,6 +245,7 @@ struct MountFilesystem {
   MountAttr attr;
   bool copy_up = false;              // tmpfs: filled with what it covers
   bool mode_of_destination = false;  // tmpfs without mode=: takes the covered directory's
+  bool keep = false;                 // stays open: paths are looked up in it, see HiddenPath
   GANTRY_FIELDS(v("type", type); v("source", source); v("destination", destination); v("params", params);
                 v("attr", attr); v("copy_up", copy_up);)
 };
@@ -253,7 +255,8 @@ struct AttachMount {
   static constexpr char kName[] = "AttachMount";
   Slot slot = kNoSlot;
   std::string source, destination;
-  GANTRY_FIELDS(v("slot", slot); v("source", source); v("destination", destination);)
+  MountAttr attr;  // as AttachRoot's
+  GANTRY_FIELDS(v("slot", slot); v("source", source); v("destination", destination); v("attr", attr);)
 };
 
 struct SetMountAttr {
@@ -291,17 +294,25 @@ struct OpenTerminal {
   GANTRY_FIELDS(v("uid", uid); v("rows", rows); v("columns", columns); v("console", console);)
 };
 
-// An empty, read-only file or directory over `path`, if it exists.
+// Where a path is that must be covered. If a file system of the kernel was mounted on a folder of it (`in`, "/proc";
+// MountFilesystem::keep) it is looked up in that mount, by its descriptor: the image's own names, which another
+// container may be exchanging meanwhile, play no part (CVE-2025-31133 and its like).
+struct HiddenPath {
+  std::string path;
+  std::string in;  // empty: looked up from the root
+};
+
+// An empty, read-only file or directory over the path, if it exists.
 struct MaskPath {
   static constexpr char kName[] = "MaskPath";
-  std::string path;
-  GANTRY_FIELDS(v("path", path);)
+  HiddenPath hidden;
+  GANTRY_FIELDS(v("path", hidden.path); v("in", hidden.in);)
 };
 
 struct ReadonlyPath {
   static constexpr char kName[] = "ReadonlyPath";
-  std::string path;
-  GANTRY_FIELDS(v("path", path);)
+  HiddenPath hidden;
+  GANTRY_FIELDS(v("path", hidden.path); v("in", hidden.in);)
 };
 
 // pivot_root(2) and umount2(2), or MS_MOVE and chroot(2).
@@ -497,6 +508,7 @@ using Operation =
 struct Plan {
   std::vector<Operation> operations;
   int slots = 0;                      // how many descriptors the operations pass on
+  bool remount = false;               // attributes of mounts by mount(2): before Linux 5.12
   std::vector<std::string> warnings;  // settings that were left out, and why
 };
 

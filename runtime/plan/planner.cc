@@ -4,6 +4,7 @@
 
 #include <iterator>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/cgroup/plan.h"
 #include "runtime/plan/builder.h"
@@ -37,9 +38,18 @@ absl::Status CheckRequest(const CreateRequest& request) {
   return RefuseUnsupported(*spec.linux);
 }
 
+HiddenPath Hidden(const std::string& path, const Builder& builder) {
+  HiddenPath hidden{path, ""};
+  if (absl::StrContains(path, "/../") || absl::EndsWith(path, "/..")) return hidden;
+  for (const std::string& mount : builder.kept_mounts) {
+    if (absl::StartsWith(path, mount + "/") && mount.size() > hidden.in.size()) hidden.in = mount;
+  }
+  return hidden;
+}
+
 absl::Status PlanMasks(const oci::Linux& section, Builder* builder) {
-  for (const std::string& path : section.readonly_paths) builder->Child(ReadonlyPath{path});
-  for (const std::string& path : section.masked_paths) builder->Child(MaskPath{path});
+  for (const std::string& path : section.readonly_paths) builder->Child(ReadonlyPath{Hidden(path, *builder)});
+  for (const std::string& path : section.masked_paths) builder->Child(MaskPath{Hidden(path, *builder)});
   return absl::OkStatus();
 }
 
@@ -65,6 +75,7 @@ Plan Builder::Finish() && {
   append(parent);
   append(child);
   plan.slots = slots;
+  plan.remount = !facts.mount_setattr;
   plan.warnings = std::move(warnings);
   return plan;
 }
@@ -99,6 +110,7 @@ absl::StatusOr<Plan> PlanCreate(const CreateRequest& request, const HostFacts& f
   context.preserve_fds = request.preserve_fds;
   context.start_hooks = &spec.hooks.start_container;
   GANTRY_RETURN_IF_ERROR(PlanProcess(context, &builder));
+  if (!facts.mount_setattr) GANTRY_RETURN_IF_ERROR(PlanWithoutMountSetattr(&builder));
   return std::move(builder).Finish();
 }
 

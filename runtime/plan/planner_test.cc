@@ -223,6 +223,46 @@ TEST_F(PlannerTest, WhoIsRootOfAUserNamespaceOnlyBindsDevices) {
   EXPECT_TRUE(sysfs(All<MountFilesystem>(Make())));
 }
 
+TEST_F(PlannerTest, MasksAreLookedUpInTheKernelsOwnFileSystems) {
+  spec_.linux->masked_paths = {"/proc/kcore", "/sys/firmware", "/etc/x", "/proc/../etc/x"};
+  const auto where = [this] {
+    std::vector<std::string> in;
+    for (const MaskPath& mask : All<MaskPath>(Make())) in.push_back(mask.hidden.in);
+    return in;
+  };
+  EXPECT_THAT(where(), ElementsAre("/proc", "/sys", "", ""));
+  // What covers it makes it another's.
+  spec_.mounts.push_back({"/proc/", "bind", "/volume", {"rbind"}, {}, {}});
+  EXPECT_THAT(where(), ElementsAre("", "/sys", "", ""));
+  spec_.mounts.push_back({"/proc/sys", "bind", "/volume", {"rbind"}, {}, {}});
+  EXPECT_THAT(where(), ElementsAre("", "/sys", "", ""));
+  spec_.mounts.push_back({"proc", "proc", "proc", {}, {}, {}});
+  EXPECT_THAT(where(), ElementsAre("/proc", "/sys", "", ""));
+}
+
+TEST_F(PlannerTest, WithoutMountSetattrAttributesComeAfterAttaching) {
+  spec_.mounts.push_back({"/data", "bind", "/srv", {"rbind", "ro", "nosuid"}, {}, {}});
+  HostFacts facts = Facts();
+  facts.mount_setattr = false;
+  const Plan plan = Make(facts);
+  EXPECT_TRUE(plan.remount);
+  for (const OpenTree& tree : All<OpenTree>(plan)) EXPECT_TRUE(tree.attr.empty()) << tree.source;
+  EXPECT_EQ(All<AttachMount>(plan).back().attr.set, uint64_t{MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID});
+  EXPECT_EQ(All<AttachRoot>(plan)[0].attr.propagation.value, uint64_t{MS_PRIVATE});
+  spec_.mounts.back().options = {"rbind", "rro"};
+  EXPECT_THAT(Refusal(facts), HasSubstr("need Linux 5.12"));
+  EXPECT_FALSE(Make().remount);
+}
+
+TEST_F(PlannerTest, SeccompFlagsThatTheKernelWouldRefuseAreLeftOut) {
+  spec_.linux->seccomp.emplace();
+  spec_.linux->seccomp->flags = {"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"};
+  EXPECT_EQ(All<LoadSeccomp>(Make())[0].flags, 1u);
+  spec_.linux->seccomp->listener_path = "/run/agent";
+  spec_.linux->seccomp->syscalls = {{.names = {"chdir"}, .action = oci::SeccompAction::kNotify}};
+  EXPECT_EQ(All<LoadSeccomp>(Make())[0].flags, 0x28u) << "killable waits, and the listener";
+}
+
 TEST(MountOptions, TheLastOfContradictingOptionsCounts) {
   auto options =
       ParseMountOptions({"ro", "nosuid", "rw", "suid", "noexec", "rro", "rslave", "size=1m", "userxattr"});

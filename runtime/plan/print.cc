@@ -147,24 +147,6 @@ bool IsCapabilitySet(absl::string_view member) {
 
 // ---- text --------------------------------------------------------------------------------------------------
 
-// A value that would not read as one word is quoted, and what a terminal would act on is escaped.
-std::string Word(absl::string_view text) {
-  bool plain = !text.empty();
-  for (const unsigned char c : text) plain = plain && c > ' ' && c != '"' && c != 0x7f;
-  if (plain) return std::string(text);
-  std::string quoted = "\"";
-  for (const unsigned char c : text) {
-    if (c == '"' || c == '\\') {
-      absl::StrAppend(&quoted, "\\", std::string(1, static_cast<char>(c)));
-    } else if (c < ' ' || c == 0x7f) {
-      absl::StrAppendFormat(&quoted, "\\x%02x", c);
-    } else {
-      quoted.push_back(static_cast<char>(c));
-    }
-  }
-  return quoted + "\"";
-}
-
 class TextVisitor {
  public:
   explicit TextVisitor(bool capabilities) : capabilities_(capabilities) {}
@@ -269,25 +251,46 @@ constexpr bool kHasCapabilities = std::is_same_v<T, SetCapabilities>;
 
 }  // namespace
 
+std::string Word(absl::string_view text) {
+  bool plain = !text.empty();
+  for (const unsigned char c : text) plain = plain && c > ' ' && c != '"' && c != 0x7f;
+  if (plain) return std::string(text);
+  std::string quoted = "\"";
+  for (const unsigned char c : text) {
+    if (c == '"' || c == '\\') {
+      absl::StrAppend(&quoted, "\\", std::string(1, static_cast<char>(c)));
+    } else if (c < ' ' || c == 0x7f) {
+      absl::StrAppendFormat(&quoted, "\\x%02x", c);
+    } else {
+      quoted.push_back(static_cast<char>(c));
+    }
+  }
+  return quoted + "\"";
+}
+
+std::vector<std::string> MountAttrWords(const MountAttr& attr) { return WordsOf(attr); }
+
+std::vector<std::string> ParamWords(const std::vector<Param>& params) { return WordsOf(params); }
+
+std::string ToText(const Operation& operation) {
+  return std::visit(
+      [](const auto& op) {
+        using Op = std::decay_t<decltype(op)>;
+        TextVisitor visitor(kHasCapabilities<Op>);
+        op.Fields(visitor);
+        return visitor.Take(Op::kName);
+      },
+      operation);
+}
+
 std::string ToText(const Plan& plan) {
   std::string text;
-  for (const Operation& operation : plan.operations) {
-    std::visit(
-        [&text](const auto& op) {
-          using Op = std::decay_t<decltype(op)>;
-          TextVisitor visitor(kHasCapabilities<Op>);
-          op.Fields(visitor);
-          text += visitor.Take(Op::kName);
-        },
-        operation);
-  }
+  for (const Operation& operation : plan.operations) text += ToText(operation);
   for (const std::string& warning : plan.warnings) absl::StrAppend(&text, "warning: ", Word(warning), "\n");
   return text;
 }
 
-std::string ToJson(const Plan& plan, bool pretty) {
-  JsonWriter json(pretty);
-  json.StartObject();
+void WriteMembers(oci::JsonWriter& json, const Plan& plan) {
   json.Key("operations");
   json.StartArray();
   for (const Operation& operation : plan.operations) {
@@ -303,6 +306,12 @@ std::string ToJson(const Plan& plan, bool pretty) {
   }
   json.EndArray();
   json.Member("warnings", plan.warnings);
+}
+
+std::string ToJson(const Plan& plan, bool pretty) {
+  JsonWriter json(pretty);
+  json.StartObject();
+  WriteMembers(json, plan);
   json.EndObject();
   return json.Take();
 }

@@ -54,10 +54,11 @@ constexpr Name kIoClasses[] = {{"IOPRIO_CLASS_RT", IOPRIO_CLASS_RT},
                                {"IOPRIO_CLASS_BE", IOPRIO_CLASS_BE},
                                {"IOPRIO_CLASS_IDLE", IOPRIO_CLASS_IDLE}};
 
+constexpr int kWaitKillable = 1 << 5;  // SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, Linux 5.19
 constexpr Name kSeccompFlags[] = {{"SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC},
                                   {"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
                                   {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
-                                  {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 1 << 5}};
+                                  {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", kWaitKillable}};
 
 template <size_t N>
 absl::StatusOr<int> Find(const Name (&names)[N], absl::string_view name, absl::string_view member) {
@@ -234,6 +235,8 @@ absl::Status PlanSeccomp(const oci::Seccomp& profile, Builder* builder, LoadSecc
     notify = notify || rule.action == oci::SeccompAction::kNotify;
   }
   builder->Before(CompileSeccomp{profile});
+  // The process has one thread; and the kernel refuses each of these where it has no meaning.
+  load->flags &= ~static_cast<uint32_t>(notify ? SECCOMP_FILTER_FLAG_TSYNC : kWaitKillable);
   if (!notify) return absl::OkStatus();
   if (profile.listener_path.empty()) {
     return absl::InvalidArgumentError("linux.seccomp.listenerPath: SCMP_ACT_NOTIFY needs an agent's socket");

@@ -93,4 +93,7 @@ absl::Status DetachedMount::AttachTo(int target_fd) const {
   return absl::OkStatus();
 }
 
+// An empty argument is EINVAL to those who know the call.
+bool HasMountSetattr() { return mount_setattr(-1, "", 0, nullptr, 0) == 0 || errno != ENOSYS; }
+
 }  // namespace gantry::sys

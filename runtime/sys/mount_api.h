@@ -59,6 +59,9 @@ class DetachedMount {
   UniqueFd fd_;
 };
 
+// Whether the kernel has mount_setattr(2), which Linux 5.12 brought.
+bool HasMountSetattr();
+
 // What the file system behind the fsopen(2) descriptor `fs_fd` logged last, without its prefix; the number of
 // bytes put into `buffer` (no terminator). Async-signal-safe, for use after clone3.
 size_t ReadMountLog(int fs_fd, char* buffer, size_t size);

@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -114,13 +116,38 @@ absl::StatusOr<prctl_mm_map> CurrentMap() {
   return map;
 }
 
+constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+
+// Before Linux 5.12 a detached mount cannot be made read-only: a copy in memory that nobody can change.
+absl::StatusOr<UniqueFd> SealedCopy() {
+  GANTRY_ASSIGN_OR_RETURN(const UniqueFd self, OpenAt(AT_FDCWD, "/proc/self/exe", O_RDONLY));
+  struct stat st;
+  if (fstat(self.get(), &st) != 0) return ErrnoStatus("fstat", "/proc/self/exe");
+  UniqueFd copy(memfd_create("self", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!copy) return ErrnoStatus("memfd_create", "self");
+  for (off_t done = 0; done < st.st_size;) {
+    const ssize_t n = sendfile(copy.get(), self.get(), nullptr, static_cast<size_t>(st.st_size - done));
+    if (n <= 0) return ErrnoStatus("sendfile", "/proc/self/exe", n < 0 ? errno : EIO);
+    done += n;
+  }
+  if (fcntl(copy.get(), F_ADD_SEALS, kSeals) != 0) return ErrnoStatus("fcntl", "F_ADD_SEALS");
+  return copy;
+}
+
+bool RunsSealed() {
+  const auto self = OpenAt(AT_FDCWD, "/proc/self/exe", O_RDONLY);
+  return self.ok() && fcntl(self->get(), F_GET_SEALS) == kSeals;
+}
+
 }  // namespace
 
 absl::StatusOr<UniqueFd> OpenSelfReadOnly() {
   GANTRY_ASSIGN_OR_RETURN(DetachedMount mount, DetachedMount::Copy(AT_FDCWD, "/proc/self/exe", false));
   DetachedMount::Attributes change;
   change.set = MOUNT_ATTR_RDONLY;
-  GANTRY_RETURN_IF_ERROR(mount.SetAttributes(change));
+  const absl::Status status = mount.SetAttributes(change);
+  if (ErrnoOf(status) == ENOSYS) return SealedCopy();
+  GANTRY_RETURN_IF_ERROR(status);
   return mount.release();
 }
 
@@ -148,8 +175,10 @@ absl::StatusOr<UniqueFd> RunFromReadOnlyMount(char** argv) {
   struct statvfs fs;
   if (statvfs("/proc/self/exe", &fs) != 0) return ErrnoStatus("statvfs", "/proc/self/exe");
   if ((fs.f_flag & ST_RDONLY) != 0) return UniqueFd();
+  const bool mount = HasMountSetattr();
+  if (!mount && RunsSealed()) return UniqueFd();
   GANTRY_ASSIGN_OR_RETURN(UniqueFd self, OpenSelfReadOnly());
-  if (MoveOntoMount(self).ok()) return self;
+  if (mount && MoveOntoMount(self).ok()) return self;
   execveat(self.get(), "", argv, environ, AT_EMPTY_PATH);
   return ErrnoStatus("execveat", "this program, through a read-only mount");
 }

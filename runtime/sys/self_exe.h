@@ -3,7 +3,7 @@
 // A container can make the kernel execute /proc/self/exe, or open /proc/PID/exe of a process that joins it, and so
 // get hold of the runtime's own file: writable, for a root with enough capabilities, once nobody executes it
 // (CVE-2019-5736). A program that runs through a read-only mount of its file, which no mount table
-// shows, gives away a file that cannot be opened for writing.
+// shows, gives away a file that cannot be opened for writing. Before Linux 5.12 a sealed copy in memory serves.
 #ifndef GANTRY_RUNTIME_SYS_SELF_EXE_H_
 #define GANTRY_RUNTIME_SYS_SELF_EXE_H_
 

@@ -16,6 +16,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "runtime/sys/close_range.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::sys {
@@ -71,7 +72,7 @@ bool SetUp(Child* child) {
     if (dup2(source, target) < 0) return Fail(child, "dup2");
   }
   if (!options.cwd.empty() && chdir(options.cwd.c_str()) != 0) return Fail(child, "chdir");
-  if (syscall(SYS_close_range, child->first_unused, UINT_MAX, CLOSE_RANGE_CLOEXEC) != 0) {
+  if (CloseRange(static_cast<unsigned>(child->first_unused), UINT_MAX, CLOSE_RANGE_CLOEXEC) != 0) {
     return Fail(child, "close_range");
   }
   // Numbers between the targets that nobody asked for.

@@ -5,7 +5,7 @@
 #include "api/proto/containerd/types/runc/options/oci.pb.h"
 #include "google/protobuf/any.pb.h"
 #include "gtest/gtest.h"
-#include "shim/bootstrap/sha256.h"
+#include "runtime/sys/sha256.h"
 #include "shim/bootstrap/socket.h"
 
 namespace gantry::shim {
@@ -92,18 +92,18 @@ TEST(ProtocolTest, AnswersHaveTheFormTheDaemonKnows) {
 }
 
 TEST(Sha256Test, KnownDigests) {  // FIPS 180-4's examples
-  EXPECT_EQ(Sha256Hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-  EXPECT_EQ(Sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  EXPECT_EQ(Sha256Hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
+  EXPECT_EQ(sys::Sha256Hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(sys::Sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sys::Sha256Hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-  EXPECT_EQ(Sha256Hex(std::string(1000000, 'a')),
+  EXPECT_EQ(sys::Sha256Hex(std::string(1000000, 'a')),
             "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
 TEST(SocketPathTest, IsTheHashOfTheJoinedPath) {
-  EXPECT_EQ(SocketPath("/s", "/run/c.sock", "ns", "c1"), "/s/" + Sha256Hex("/run/c.sock/ns/c1"));
-  EXPECT_EQ(SocketPath("/s", "/run//x/../c.sock/", "ns", "c1"), "/s/" + Sha256Hex("/run/c.sock/ns/c1"));
-  EXPECT_EQ(SocketPath("/s", "", "ns", "c1"), "/s/" + Sha256Hex("ns/c1"));
+  EXPECT_EQ(SocketPath("/s", "/run/c.sock", "ns", "c1"), "/s/" + sys::Sha256Hex("/run/c.sock/ns/c1"));
+  EXPECT_EQ(SocketPath("/s", "/run//x/../c.sock/", "ns", "c1"), "/s/" + sys::Sha256Hex("/run/c.sock/ns/c1"));
+  EXPECT_EQ(SocketPath("/s", "", "ns", "c1"), "/s/" + sys::Sha256Hex("ns/c1"));
 }
 
 }  // namespace

@@ -13,8 +13,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/sha256.h"
 #include "runtime/sys/status.h"
-#include "shim/bootstrap/sha256.h"
 
 namespace gantry::shim {
 namespace {
@@ -71,7 +71,7 @@ std::string SocketPath(absl::string_view directory, absl::string_view grpc_addre
   const std::string joined = grpc_address.empty()
                                  ? absl::StrCat(namespace_name, "/", group)
                                  : absl::StrCat(grpc_address, "/", namespace_name, "/", group);
-  return absl::StrCat(directory, "/", Sha256Hex(CleanPath(joined)));
+  return absl::StrCat(directory, "/", sys::Sha256Hex(CleanPath(joined)));
 }
 
 absl::StatusOr<sys::UniqueFd> ListenAt(const std::string& path) {

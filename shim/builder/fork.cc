@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/sys/close_range.h"
 #include "runtime/sys/socket.h"
 #include "runtime/sys/status.h"
 
@@ -19,10 +20,10 @@ void CloseAllExcept(std::vector<int> keep) {
   unsigned next = 3;
   for (int fd : keep) {
     if (fd < static_cast<int>(next)) continue;
-    if (static_cast<unsigned>(fd) > next) close_range(next, static_cast<unsigned>(fd) - 1, 0);
+    if (static_cast<unsigned>(fd) > next) sys::CloseRange(next, static_cast<unsigned>(fd) - 1, 0);
     next = static_cast<unsigned>(fd) + 1;
   }
-  close_range(next, ~0U, 0);
+  sys::CloseRange(next, ~0U, 0);
 }
 
 void ResetSignals() {

@@ -24,7 +24,9 @@ constexpr size_t kMaxMessageBytes = 64 << 10;
 
 absl::StatusOr<oci::Spec> ReadSpec(const std::string& bundle) {
   const std::string path = bundle + "/config.json";
-  GANTRY_ASSIGN_OR_RETURN(const std::string text, sys::ReadFileAt(AT_FDCWD, path, oci::kMaxSpecBytes));
+  // A FIFO of that name is not waited for.
+  GANTRY_ASSIGN_OR_RETURN(const std::string text,
+                          sys::ReadFileAt(AT_FDCWD, path, oci::kMaxSpecBytes, O_NONBLOCK));
   GANTRY_ASSIGN_OR_RETURN(oci::Spec spec, oci::ParseSpec(text, path));
   return spec;
 }
@@ -35,6 +37,13 @@ bool HasPrivatePidNamespace(const oci::Spec& spec) {
     if (ns.type == oci::NamespaceType::kPid) return ns.path.empty();
   }
   return false;
+}
+
+// Filters are shared by all containers of a daemon: <state>/seccomp, where the bundle is
+// <state>/io.containerd.runtime.v2.task/<namespace>/<id>.
+std::string SeccompCacheOf(const std::string& bundle) {
+  const size_t end = bundle.rfind("/io.containerd.runtime.v2.task/");
+  return end == std::string::npos ? "" : bundle.substr(0, end) + "/seccomp";
 }
 
 // Runs in the builder. `created` gets everything but the container, which stays with the caller for sending.
@@ -62,6 +71,7 @@ absl::StatusOr<container::Container> CreateHere(const CreateJob& job, Created* c
   options.systemd_cgroup = job.systemd_cgroup;
   options.no_pivot = job.no_pivot;
   options.no_new_keyring = job.no_new_keyring;
+  options.seccomp_cache = SeccompCacheOf(job.bundle);
   GANTRY_ASSIGN_OR_RETURN(container::Container container, container::Create(options));
   const SavedState state{container.pid, container.start_time, container.cgroup.directories()};
   if (absl::Status saved = WriteSavedState(job.bundle, state); !saved.ok()) {
@@ -155,6 +165,9 @@ absl::StatusOr<sys::UniqueFd> StartExec(const ExecJob& job) {
       options.spec = &spec;
       options.init_pidfd = job.init_pidfd;
       options.init_pid = job.init_pid;
+      options.id = job.bundle.substr(job.bundle.rfind('/') + 1);
+      options.bundle = job.bundle;
+      options.seccomp_cache = SeccompCacheOf(job.bundle);
       options.cgroup = job.cgroup;
       options.stdio = job.stdio;
       options.clone_parent = true;

@@ -12,7 +12,7 @@
 #include "api/proto/containerd/types/introspection.pb.h"
 #include "gmock/gmock.h"
 #include "runtime/sys/file.h"
-#include "shim/bootstrap/sha256.h"
+#include "runtime/sys/sha256.h"
 #include "shim/test/harness.h"
 
 namespace gantry::shim {
@@ -162,7 +162,7 @@ TEST_F(CommandTest, StartAnswersAnOldDaemonWithTheBareAddress) {
   const auto answer = StartCommand("", "2");
   ASSERT_TRUE(answer.ok()) << answer.status();
   const std::string path =
-      absl::StrCat("/run/containerd/s/", Sha256Hex(absl::StrCat(directory_, "/grpc/shimtest/", id_)));
+      absl::StrCat("/run/containerd/s/", sys::Sha256Hex(absl::StrCat(directory_, "/grpc/shimtest/", id_)));
   EXPECT_EQ(*answer, "unix://" + path);
   EXPECT_EQ(*sys::ReadFileAt(AT_FDCWD, bundle_ + "/address", 1000), *answer);
   Connect(path);
@@ -201,7 +201,8 @@ TEST_F(CommandTest, OptionsThatAreNoBootstrapParamsAddNothingToTheAnswer) {
   const auto answer = StartCommand(std::string("\x0a\x01x\x12\x02\xff\xfe", 7), "3");
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_THAT(*answer, StartsWith("{\"version\":3,\"address\":\"unix:///run/containerd/s/"));
-  Connect(absl::StrCat("/run/containerd/s/", Sha256Hex(absl::StrCat(directory_, "/grpc/shimtest/", id_))));
+  Connect(
+      absl::StrCat("/run/containerd/s/", sys::Sha256Hex(absl::StrCat(directory_, "/grpc/shimtest/", id_))));
   ASSERT_TRUE(Shutdown().ok());
   RunUntil([this] { return ShimGone(); }, "the shim to end");
 }

@@ -1,4 +1,4 @@
-#include "shim/bootstrap/sha256.h"
+#include "runtime/sys/sha256.h"
 
 #include <array>
 #include <bit>
@@ -6,7 +6,7 @@
 
 #include "absl/strings/escaping.h"
 
-namespace gantry::shim {
+namespace gantry::sys {
 namespace {
 
 // FIPS 180-4, 4.2.2.
@@ -65,4 +65,4 @@ std::string Sha256Hex(absl::string_view text) {
   return absl::BytesToHexString(bytes);
 }
 
-}  // namespace gantry::shim
+}  // namespace gantry::sys
