@@ -241,7 +241,7 @@ TEST_F(ApplyTest, NamesOutsideAreContained) {
   EXPECT_EQ(ReadFile(root + bait + "/one"), "e");
 }
 
-TEST_F(ApplyTest, SymlinksDoNotLeadOutside) {
+TEST_F(ApplyTest, CVE_2025_47290_SymlinksDoNotLeadOutside) {
   const std::string bait = Make("bait"), root = Make("root");
   WriteFile(bait + "/secret", "secret");
   ASSERT_EQ(::chmod((bait + "/secret").c_str(), 0600), 0);
@@ -261,7 +261,7 @@ TEST_F(ApplyTest, SymlinksDoNotLeadOutside) {
   EXPECT_FALSE(ApplyTo({.directory = root}, TarBuilder().Symlink("loop", "loop").File("loop/x", "e")).ok());
 }
 
-TEST_F(ApplyTest, HardLinksDoNotReachOutside) {
+TEST_F(ApplyTest, CVE_2026_17106_HardLinksDoNotReachOutside) {
   const std::string bait = Make("bait"), root = Make("root");
   WriteFile(bait + "/secret", "secret");
   for (const std::string& target :
@@ -294,7 +294,7 @@ TEST_F(ApplyTest, FilesAreNoDirectories) {
           .ok());
 }
 
-TEST_F(ApplyTest, ASwapperFindsNoWayOut) {
+TEST_F(ApplyTest, CVE_2021_32760_ASwapperFindsNoWayOut) {
   const std::string bait = Make("bait"), root = Make("root");
   Make("root/d");
   Make("swap");

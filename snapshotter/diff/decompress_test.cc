@@ -97,7 +97,7 @@ TEST(DecompressTest, DamageIsDataLoss) {
   EXPECT_EQ(Inflate(Gzip(text) + "garbage", 1000).status().code(), absl::StatusCode::kDataLoss);
 }
 
-TEST(DecompressTest, BombsStreamThrough) {
+TEST(DecompressTest, CVE_2023_25153_BombsStreamThrough) {
   const std::string bomb = Gzip(std::string(64 << 20, '\0'));
   auto source = Decompress(std::make_unique<StringSource>(bomb));
   ASSERT_TRUE(source.ok());

@@ -249,7 +249,7 @@ TEST(TarReaderTest, ReadsPaxSparseFilesOfAllThreeFormats) {
   }
 }
 
-TEST(TarReaderTest, RefusesSparseMapsThatLie) {
+TEST(TarReaderTest, CVE_2025_58183_RefusesSparseMapsThatLie) {
   for (const char* map : {"0,3,2,2", "5000,3,0,2", "0,5,7000,0", "0,4", "0,6", "0,-5", "-1,5", "0", "0,5,",
                           "9223372036854775807,5", "0,9223372036854775807"}) {
     EXPECT_TRUE(Refused(

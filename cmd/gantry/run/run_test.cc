@@ -45,7 +45,7 @@ TEST(UsersTest, NamesNumbersAndGroups) {
 
 TEST(UsersTest, ANumberIsNeverAName) { EXPECT_EQ(ResolveUser("1000", kPasswd, kGroup)->user.uid, 1000u); }
 
-TEST(UsersTest, WrongUsersAreRefused) {
+TEST(UsersTest, CVE_2026_30892_WrongUsersAreRefused) {
   for (const char* typed : {"nobody", "huge", "2147483648", "4294967296", "-1", "+1", "1x", "0:none", "0:-1",
                             "99999999999999999999", "0x10"}) {
     EXPECT_FALSE(ResolveUser(typed, kPasswd, kGroup).ok()) << typed;
@@ -95,7 +95,7 @@ TEST_F(MergedRootTest, LinksStayInside) {
   EXPECT_THAT(Read("/loop").status().message(), HasSubstr("too many symbolic links"));
 }
 
-TEST_F(MergedRootTest, OnlyRegularFilesOfALimitedSizeAreRead) {
+TEST_F(MergedRootTest, CVE_2024_9676_OnlyRegularFilesOfALimitedSizeAreRead) {
   Put("upper/big", std::string(2000, 'x'));
   EXPECT_TRUE(absl::IsResourceExhausted(Read("/big").status()));
   ASSERT_EQ(::mkfifo(Path("upper/fifo").c_str(), 0600), 0);
@@ -163,7 +163,7 @@ TEST(EnvironmentTest, FilesNameTheirWrongLine) {
   ::unlink(path);
 }
 
-TEST(EnvironmentTest, ReservedLabelsOfImagesAreDropped) {
+TEST(EnvironmentTest, CVE_2026_53488_ReservedLabelsOfImagesAreDropped) {
   const auto safe =
       SafeImageLabels({{"a", "b"}, {"containerd.io/gc.root", "x"}, {"io.cri-containerd.kind", "y"}});
   EXPECT_EQ(safe.size(), 1u);
