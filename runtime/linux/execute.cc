@@ -69,6 +69,7 @@ class Execution {
   absl::Status CloneChild();
   absl::Status CloneDirectly(struct clone_args args);
   absl::Status CloneByHelper(struct clone_args args);
+  void ReapHelper();
   void EnterUnifiedCgroup(struct clone_args* args);
   [[noreturn]] void RunHelper(struct clone_args args, int report);
   bool EnterNamespaces();
@@ -89,6 +90,7 @@ class Execution {
   bool silent_ = true;      // nothing that the child sends before it is ready needs us
   bool accepted_ = false;
   const plan::HostHooks* host_hooks_ = nullptr;
+  pid_t helper_ = 0;  // to be reaped
   const char* helper_step_ = "";
 };
 
@@ -126,6 +128,7 @@ absl::Status Execution::Attempt() {
     GANTRY_RETURN_IF_ERROR(Converse());
   }
   if (host_hooks_ != nullptr) GANTRY_RETURN_IF_ERROR(TellExists());
+  ReapHelper();
   if (!preparation_.slots.empty() && preparation_.slots[plan::kRootSlot]) {
     result_.root_mount = std::move(preparation_.slots[plan::kRootSlot]);
   }
@@ -190,15 +193,19 @@ absl::Status Execution::CloneByHelper(struct clone_args args) {
   Message message;
   int pidfd = -1;
   const int error = ReceiveMessage(pair.first.get(), &message, &pidfd);
-  if (!options_.clone_parent) {
-    while (waitpid(helper_pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
-  }
+  if (!options_.clone_parent) helper_ = helper_pid;
   if (error != 0) return sys::ErrnoStatus("helper", "entering namespaces", error);
   if (message.kind == MessageKind::kFailed) return StatusOf(message);
   result_.pid = message.error;  // the pid: the helper's own pid namespace is ours
   result_.pidfd = sys::PidFd(sys::UniqueFd(pidfd));
   return absl::OkStatus();
+}
+
+// It has ended, or is about to: later than its message, so that nobody sleeps for it.
+void Execution::ReapHelper() {
+  while (helper_ > 0 && waitpid(helper_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  helper_ = 0;
 }
 
 // In the helper: nothing allocates.
@@ -387,6 +394,7 @@ absl::Status Execution::Converse() {
 }
 
 void Execution::Undo() {
+  ReapHelper();
   if (result_.pidfd.valid()) {
     result_.pidfd.Signal(SIGKILL).IgnoreError();
     if (options_.clone_parent) {
