@@ -184,6 +184,17 @@ TEST_F(ProgramTest, RunPassesOutputAndExitStatusAndRemovesTheContainer) {
   EXPECT_EQ(Status(), "none");
 }
 
+// The order to start lies unread when the program is not found: what was told before must still arrive.
+TEST_F(ProgramTest, RunOfAMissingProgramNamesIt) {
+  MakeBundle("", [](oci::Spec& spec) { spec.process->args = {"/bin/no-such-program"}; });
+  if (IsSkipped()) return;
+  for (int i = 0; i < 10; i++) {
+    const Outcome outcome = Command({"run", "--bundle", dir_, id_});
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_THAT(outcome.err, HasSubstr("no-such-program"));
+  }
+}
+
 TEST_F(ProgramTest, AContainerLivesThroughItsStates) {
   ASSERT_NO_FATAL_FAILURE(MakeBundle("trap 'exit 3' TERM; while :; do sleep 0.01; done"));
   if (IsSkipped()) return;

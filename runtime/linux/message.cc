@@ -77,10 +77,11 @@ int ReceiveMessage(int socket, Message* message, int* fd, bool nonblocking) {
   header.msg_control = control;
   header.msg_controllen = sizeof control;
   ssize_t n;
+  // ECONNRESET, told once: the peer ended without reading all of ours. What it had sent before is still there.
   do {
     n = recvmsg(socket, &header, MSG_CMSG_CLOEXEC | (nonblocking ? MSG_DONTWAIT : 0));
-  } while (n < 0 && errno == EINTR);
-  if (n < 0) return errno == ECONNRESET ? EPIPE : errno;
+  } while (n < 0 && (errno == EINTR || errno == ECONNRESET));
+  if (n < 0) return errno;
   struct cmsghdr* rights = CMSG_FIRSTHDR(&header);
   if (rights != nullptr && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS &&
       rights->cmsg_len == CMSG_LEN(sizeof(int))) {
