@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "cmd/gantry-oci/context.h"
+#include "runtime/cgroup/systemd.h"
 #include "runtime/linux/probe.h"
 #include "runtime/plan/print.h"
 #include "runtime/sys/file.h"
@@ -66,7 +67,8 @@ Result Explain(const Context& context, const Arguments& arguments) {
   options.systemd_cgroup = context.systemd_cgroup;
   options.no_pivot = arguments.Has("no-pivot");
   options.no_new_keyring = arguments.Has("no-new-keyring");
-  GANTRY_ASSIGN_OR_RETURN(const plan::HostFacts facts, FactsFor(spec));
+  GANTRY_ASSIGN_OR_RETURN(plan::HostFacts facts, FactsFor(spec));
+  if (context.systemd_cgroup) GANTRY_RETURN_IF_ERROR(cgroup::ProbeSystemd(&facts.cgroup));
   GANTRY_ASSIGN_OR_RETURN(const plan::Plan plan, container::PlanOf(options, facts));
   const plan::Explanation explanation = plan::Explain(plan);
   if (format == "json") {

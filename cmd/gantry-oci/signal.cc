@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "cmd/gantry-oci/context.h"
 #include "runtime/cgroup/host.h"
+#include "runtime/cgroup/systemd.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::oci_cli {
@@ -22,8 +23,10 @@ absl::Status RemoveHalfMade(const Context& context, const std::string& id) {
   auto text = dir->LoadConfig();
   auto spec = text.ok() ? oci::ParseSpec(*text) : absl::StatusOr<oci::Spec>(text.status());
   if (spec.ok() && spec->linux.has_value()) {
-    GANTRY_ASSIGN_OR_RETURN(const cgroup::Host host, cgroup::ProbeHost());
-    auto plan = cgroup::PlanCreate(host, {spec->linux->cgroups_path, id}, nullptr);
+    GANTRY_ASSIGN_OR_RETURN(cgroup::Host host, cgroup::ProbeHost());
+    cgroup::Placement placement = {spec->linux->cgroups_path, id};
+    placement.systemd = context.systemd_cgroup && cgroup::ProbeSystemd(&host).ok();
+    auto plan = cgroup::PlanCreate(host, placement, nullptr);
     if (plan.ok()) {
       const cgroup::Cgroup group(plan->directories);
       GANTRY_RETURN_IF_ERROR(group.KillAll(SIGKILL));

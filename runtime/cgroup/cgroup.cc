@@ -6,13 +6,16 @@
 #include <algorithm>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "runtime/cgroup/device_program.h"
 #include "runtime/cgroup/execute.h"
 #include "runtime/cgroup/files.h"
+#include "runtime/cgroup/systemd.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/status.h"
 
@@ -122,6 +125,21 @@ absl::StatusOr<JoinFds> Cgroup::OpenForJoin() const {
   return fds;
 }
 
+Cgroup Cgroup::BesideInit(pid_t init) const {
+  Cgroup beside = *this;
+  if (beside.directories_.empty() || beside.directories_.back().version != 2) return beside;
+  Directory& directory = beside.directories_.back();
+  if (internal::ReadOrEmpty(directory.path + "/cgroup.subtree_control").size() <= 1) return beside;
+  const std::string own = internal::ReadOrEmpty(absl::StrCat("/proc/", init, "/cgroup"));
+  for (absl::string_view line : absl::StrSplit(own, '\n')) {
+    if (!absl::ConsumePrefix(&line, "0::")) continue;
+    // Only below: a path that leads elsewhere is none of the container's.
+    const std::string path = absl::StrCat(directory.mount_point, line);
+    if (absl::StartsWith(path, directory.path + "/")) directory.path = path;
+  }
+  return beside;
+}
+
 absl::Status Cgroup::Update(const oci::Resources& resources) const {
   const Directory* memory = Find("memory");
   if (memory != nullptr && memory->version == 2 && resources.memory.has_value() &&
@@ -137,6 +155,11 @@ absl::Status Cgroup::Update(const oci::Resources& resources) const {
   for (size_t i = 0; i < plan.directories.size(); ++i) {
     if (plan.directories[i].version == 2) GANTRY_RETURN_IF_ERROR(internal::EnableControllers(plan, i));
   }
+  // Systemd first: it writes its own rounding of some values, ours are exact.
+  if (plan.scope.has_value() && !plan.scope->properties.empty()) {
+    GANTRY_ASSIGN_OR_RETURN(Systemd systemd, Systemd::Connect(plan.scope->user));
+    GANTRY_RETURN_IF_ERROR(systemd.SetProperties(*plan.scope));
+  }
   if (resources.devices.empty()) return internal::RunWrites(plan);
   GANTRY_ASSIGN_OR_RETURN(const DevicePolicy policy, PlanDevices(resources.devices));
   const Directory* devices = Find("devices");
@@ -150,7 +173,18 @@ absl::Status Cgroup::Update(const oci::Resources& resources) const {
   return internal::RunWrites(plan);
 }
 
+absl::Status Cgroup::StopUnit() const {
+  for (const Directory& directory : directories_) {
+    if (directory.unit.empty()) continue;
+    GANTRY_ASSIGN_OR_RETURN(Systemd systemd, Systemd::Connect(directory.user_unit));
+    return systemd.StopUnit(directory.unit);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Cgroup::Delete(absl::Duration patience) const {
+  // Without a systemd that answers, the directories go all the same, and the unit with them.
+  StopUnit().IgnoreError();
   constexpr int kLongestPauseMs = 20;
   int64_t left_ms = absl::ToInt64Milliseconds(patience);
   std::vector<const Directory*> left;
@@ -178,7 +212,11 @@ std::string FormatDirectories(const std::vector<Directory>& directories) {
   for (const Directory& directory : directories) {
     absl::StrAppend(&text, directory.version, "\t", directory.controllers, "\t",
                     absl::CEscape(directory.mount_point), "\t", absl::CEscape(directory.path), "\t",
-                    absl::StrJoin(directory.enable, ","), "\n");
+                    absl::StrJoin(directory.enable, ","));
+    if (!directory.unit.empty()) {
+      absl::StrAppend(&text, "\t", directory.user_unit ? "user " : "system ", absl::CEscape(directory.unit));
+    }
+    text += "\n";
   }
   return text;
 }
@@ -188,13 +226,19 @@ absl::StatusOr<std::vector<Directory>> ParseDirectories(absl::string_view text) 
   for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const std::vector<absl::string_view> fields = absl::StrSplit(line, '\t');
     Directory directory;
-    if (fields.size() != 5 || !absl::SimpleAtoi(fields[0], &directory.version) ||
+    if (fields.size() < 5 || fields.size() > 6 || !absl::SimpleAtoi(fields[0], &directory.version) ||
         !absl::CUnescape(fields[2], &directory.mount_point) || !absl::CUnescape(fields[3], &directory.path) ||
         directory.mount_point.empty() || directory.path.size() <= directory.mount_point.size()) {
       return absl::DataLossError(absl::StrCat("not a saved cgroup directory: \"", absl::CEscape(line), "\""));
     }
     directory.controllers = std::string(fields[1]);
     directory.enable = absl::StrSplit(fields[4], ',', absl::SkipEmpty());
+    if (fields.size() == 6) {
+      const std::pair<absl::string_view, absl::string_view> unit =
+          absl::StrSplit(fields[5], absl::MaxSplits(' ', 1));
+      directory.user_unit = unit.first == "user";
+      directory.unit = std::string(unit.second);
+    }
     directories.push_back(std::move(directory));
   }
   return directories;

@@ -18,6 +18,7 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +31,8 @@
 #include "runtime/sys/unique_fd.h"
 
 namespace gantry::cgroup {
+
+class ScopeHolder;
 
 struct JoinFds {
   std::vector<sys::UniqueFd> tasks;  // v1: `tasks` of each hierarchy, opened for writing
@@ -61,14 +64,34 @@ class OomWatch {
   bool v2_ = false;
 };
 
+// What keeps a new scope of systemd's open until the container's process is in it; nothing without the systemd driver.
+// Finish then, or let it go after a failure.
+class NewScope {
+ public:
+  NewScope();
+  NewScope(NewScope&&) noexcept;
+  NewScope& operator=(NewScope&&) noexcept;
+  ~NewScope();
+
+  bool held() const { return holder_ != nullptr; }
+  // Lets go of the scope and sets the limits that were put off.
+  absl::Status Finish();
+
+ private:
+  friend class Cgroup;
+  std::unique_ptr<ScopeHolder> holder_;
+  Plan late_;
+};
+
 class Cgroup {
  public:
   Cgroup() = default;
   explicit Cgroup(std::vector<Directory> directories) : directories_(std::move(directories)) {}
 
   // Makes the directories and runs the writes of `plan`. A directory that is there already is taken if it
-  // holds no process (FAILED_PRECONDITION otherwise). After an error everything that was made is gone again.
-  static absl::StatusOr<Cgroup> Create(const Plan& plan);
+  // holds no process (FAILED_PRECONDITION otherwise). A plan with a scope has systemd make that first, and needs
+  // `scope`. After an error everything that was made is gone again.
+  static absl::StatusOr<Cgroup> Create(const Plan& plan, NewScope* scope = nullptr);
 
   // As saved with the container's state, see FormatDirectories.
   const std::vector<Directory>& directories() const { return directories_; }
@@ -78,6 +101,9 @@ class Cgroup {
   std::string PathOf(absl::string_view controller) const;
 
   absl::StatusOr<JoinFds> OpenForJoin() const;
+  // The cgroup for another process beside `init`: this one, or on v2, when init has moved on into one below and handed
+  // controllers down (then nobody may join this one: cgroups(7), "no internal processes"), where init is.
+  Cgroup BesideInit(pid_t init) const;
 
   // All processes in it and below, as the host sees their ids. A directory that is gone counts as empty.
   absl::StatusOr<std::vector<pid_t>> Pids() const;
@@ -99,7 +125,7 @@ class Cgroup {
   absl::Status Update(const oci::Resources& resources) const;
   absl::StatusOr<OomWatch> WatchOom() const;
 
-  // Removes it with all cgroups below it. Processes that are still dying are waited for (EBUSY: bounded by
+  // Has systemd stop the unit, if it made one, and removes all with the cgroups below it. Processes that are still dying are waited for (EBUSY: bounded by
   // `patience`). A directory that is not there is OK. Living processes are not killed: KillAll first.
   absl::Status Delete(absl::Duration patience = absl::Seconds(5)) const;
   // Removes it when no process is in it, without looking at each: true when all of it is gone. False: what is left
@@ -110,6 +136,7 @@ class Cgroup {
   // The directory whose list of processes is asked; null: there is none.
   const Directory* Lister() const;
   const Directory* Find(absl::string_view controller) const;
+  absl::Status StopUnit() const;
 
   std::vector<Directory> directories_;
 };

@@ -13,6 +13,7 @@
 #include "runtime/cgroup/device_program.h"
 #include "runtime/cgroup/execute.h"
 #include "runtime/cgroup/files.h"
+#include "runtime/cgroup/systemd.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/status.h"
 
@@ -122,6 +123,7 @@ class Writer {
     if (sys::ErrnoOf(status) == ENOENT && !write.other_file.empty()) {
       status = WriteTo(absl::StrCat(base, "/", write.other_file), write.other_value);
     }
+    if (sys::ErrnoOf(status) == ENOENT && write.may_be_missing) return absl::OkStatus();
     return sys::Annotate(status, absl::StrCat(write.setting, ": write \"", write.value, "\""));
   }
 
@@ -161,14 +163,58 @@ absl::Status RunWrites(const Plan& plan) {
 
 }  // namespace internal
 
-absl::StatusOr<Cgroup> Cgroup::Create(const Plan& plan) {
+namespace {
+
+// cgroups(7), "Cgroups delegation": the directory and the files that the kernel lists.
+absl::Status GiveTo(uint32_t uid, const std::string& path) {
+  constexpr char kUsual[] = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
+  std::string files = internal::ReadOrEmpty("/sys/kernel/cgroup/delegate");
+  if (files.empty()) files = kUsual;
+  if (chown(path.c_str(), uid, static_cast<gid_t>(-1)) != 0) {
+    // Who may not give it away keeps it: the container can then not divide it further, nothing worse.
+    return errno == EPERM ? absl::OkStatus() : sys::ErrnoStatus("chown", path);
+  }
+  for (absl::string_view name : absl::StrSplit(files, '\n', absl::SkipEmpty())) {
+    const std::string file = absl::StrCat(path, "/", name);
+    if (chown(file.c_str(), uid, static_cast<gid_t>(-1)) != 0 && errno != ENOENT) {
+      return sys::ErrnoStatus("chown", file);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+NewScope::NewScope() = default;
+NewScope::NewScope(NewScope&&) noexcept = default;
+NewScope& NewScope::operator=(NewScope&&) noexcept = default;
+NewScope::~NewScope() = default;
+
+absl::Status NewScope::Finish() {
+  holder_.reset();
+  return internal::RunWrites(late_);
+}
+
+absl::StatusOr<Cgroup> Cgroup::Create(const Plan& plan, NewScope* scope) {
   std::vector<std::string> made;
+  const auto start_scope = [&]() -> absl::Status {
+    if (scope == nullptr)
+      return absl::InternalError("cgroup: a plan with a scope, and nobody to hold it open");
+    GANTRY_ASSIGN_OR_RETURN(Systemd systemd, Systemd::Connect(plan.scope->user));
+    GANTRY_ASSIGN_OR_RETURN(ScopeHolder holder, ScopeHolder::Start());
+    scope->holder_ = std::make_unique<ScopeHolder>(std::move(holder));
+    scope->late_.directories = plan.directories;
+    scope->late_.writes = plan.late_writes;
+    return systemd.StartScope(*plan.scope, scope->holder_->pid());
+  };
   const auto build = [&]() -> absl::Status {
     for (size_t i = 0; i < plan.directories.size(); ++i) {
       const Directory& directory = plan.directories[i];
       const size_t before = made.size();
       GANTRY_RETURN_IF_ERROR(internal::MakeDirectory(directory, &made));
-      if (made.size() == before) GANTRY_RETURN_IF_ERROR(internal::MustHoldNobody(directory.path));
+      if (made.size() == before && !plan.scope.has_value()) {
+        GANTRY_RETURN_IF_ERROR(internal::MustHoldNobody(directory.path));
+      }
       if (directory.version == 1 && directory.Has("cpuset")) {
         GANTRY_RETURN_IF_ERROR(sys::Annotate(internal::InitCpuset(directory.mount_point, directory.path),
                                              "copy the parent's cpuset"));
@@ -176,10 +222,17 @@ absl::StatusOr<Cgroup> Cgroup::Create(const Plan& plan) {
       if (directory.version == 2) GANTRY_RETURN_IF_ERROR(internal::EnableControllers(plan, i));
     }
     GANTRY_RETURN_IF_ERROR(internal::RunWrites(plan));
+    if (plan.owner_uid.has_value())
+      GANTRY_RETURN_IF_ERROR(GiveTo(*plan.owner_uid, plan.directories.back().path));
     if (!plan.device_program.has_value()) return absl::OkStatus();
     return AttachDevicePolicy(plan.directories.back().path, *plan.device_program);
   };
+  if (plan.scope.has_value()) GANTRY_RETURN_IF_ERROR(start_scope());
   if (absl::Status status = build(); !status.ok()) {
+    if (plan.scope.has_value()) {
+      scope->holder_.reset();
+      Cgroup(plan.directories).StopUnit().IgnoreError();
+    }
     for (size_t i = made.size(); i-- > 0;) rmdir(made[i].c_str());
     return status;
   }

@@ -37,6 +37,10 @@ int32_t AccessBits(absl::string_view access) {
 }
 constexpr int32_t kAllAccess = BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE | BPF_DEVCG_ACC_MKNOD;
 
+// Tells our programs from others on the same cgroup, such as systemd's, which stay.
+constexpr char kProgramName[] = "gantry_devices";
+static_assert(sizeof kProgramName <= BPF_OBJ_NAME_LEN);
+
 int Bpf(int command, bpf_attr* attr) {
   return static_cast<int>(syscall(SYS_bpf, command, attr, sizeof *attr));
 }
@@ -48,6 +52,7 @@ absl::StatusOr<sys::UniqueFd> Load(const std::vector<bpf_insn>& program) {
   attr.insns = reinterpret_cast<uint64_t>(program.data());
   attr.insn_cnt = static_cast<uint32_t>(program.size());
   attr.license = reinterpret_cast<uint64_t>(kLicense);
+  memcpy(attr.prog_name, kProgramName, sizeof kProgramName);
   const int fd = Bpf(BPF_PROG_LOAD, &attr);
   if (fd < 0) return sys::ErrnoStatus("bpf", "load the device filter");
   return sys::UniqueFd(fd);
@@ -71,6 +76,14 @@ absl::Status Detach(int cgroup_fd, uint32_t id) {
   const sys::UniqueFd program(Bpf(BPF_PROG_GET_FD_BY_ID, &attr));
   if (!program.valid())
     return errno == ENOENT ? absl::OkStatus() : sys::ErrnoStatus("bpf", "open the old device filter");
+  bpf_prog_info info = {};
+  attr = {};
+  attr.info.bpf_fd = static_cast<uint32_t>(program.get());
+  attr.info.info = reinterpret_cast<uint64_t>(&info);
+  attr.info.info_len = sizeof info;
+  if (Bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) != 0)
+    return sys::ErrnoStatus("bpf", "ask for a device filter's name");
+  if (strncmp(info.name, kProgramName, BPF_OBJ_NAME_LEN) != 0) return absl::OkStatus();
   attr = {};
   attr.target_fd = static_cast<uint32_t>(cgroup_fd);
   attr.attach_bpf_fd = static_cast<uint32_t>(program.get());

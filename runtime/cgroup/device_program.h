@@ -15,8 +15,8 @@ namespace gantry::cgroup {
 // Pure: the instructions that answer 1 (allowed) or 0 for a bpf_cgroup_dev_ctx.
 std::vector<bpf_insn> DeviceProgram(const DevicePolicy& policy);
 
-// Loads the program, attaches it to the cgroup directory `path` and takes off the ones that were attached there
-// before, in this order: access is never wider than the old and the new policy together allow.
+// Loads the program, attaches it to the cgroup directory `path` and takes off the ones of ours that were attached
+// there before (others' stay: all must allow), in this order: access is never wider than the old and the new policy together allow.
 absl::Status AttachDevicePolicy(const std::string& path, const DevicePolicy& policy);
 
 }  // namespace gantry::cgroup

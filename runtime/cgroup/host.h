@@ -7,6 +7,8 @@
 #ifndef GANTRY_RUNTIME_CGROUP_HOST_H_
 #define GANTRY_RUNTIME_CGROUP_HOST_H_
 
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,11 +29,20 @@ struct Hierarchy {
   bool Has(absl::string_view controller) const;
 };
 
+// The systemd to ask for scopes.
+struct SystemdManager {
+  bool user = false;  // the user's, for those who are not the host's root
+  std::string root;   // its cgroup: "" or "/user.slice/user-1000.slice/user@1000.service"
+  // Names of device drivers by type and major, "c136": "pts"; see proc(5), /proc/devices.
+  std::map<std::string, std::string> device_names;
+};
+
 struct Host {
   std::vector<Hierarchy> hierarchies;  // v1 ones first, the v2 one (there is at most one) last
   // Whether the probing process is root, and not of a user namespace only. Device rules are root's alone: others
   // cannot make devices either.
   bool privileged = true;
+  std::optional<SystemdManager> systemd;  // only when asked for: ProbeSystemd (systemd.h)
 
   // The hierarchy that serves `controller`; null if none does.
   const Hierarchy* Find(absl::string_view controller) const;

@@ -84,7 +84,8 @@ std::string Clean(absl::string_view path) {
 }
 
 absl::StatusOr<std::vector<Directory>> PlanDirectories(const Host& host, const Placement& placement) {
-  const absl::string_view wanted = placement.cgroups_path.empty() ? placement.id : placement.cgroups_path;
+  const absl::string_view wanted =
+      placement.cgroups_path.empty() || placement.systemd ? placement.id : placement.cgroups_path;
   const std::string clean = Clean(wanted);
   if (clean.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -93,7 +94,7 @@ absl::StatusOr<std::vector<Directory>> PlanDirectories(const Host& host, const P
   std::vector<Directory> directories;
   for (const Hierarchy& hierarchy : host.hierarchies) {
     // An ordinary user who asked for no place gets none where there is none to have.
-    if (placement.cgroups_path.empty() && !hierarchy.writable) continue;
+    if (placement.cgroups_path.empty() && !placement.systemd && !hierarchy.writable) continue;
     Directory directory;
     directory.version = hierarchy.version;
     directory.controllers = absl::StrJoin(hierarchy.controllers, ",");
@@ -115,10 +116,14 @@ void PlanHugepages(Planner* planner, const std::vector<oci::HugepageLimit>& limi
   const Directory* directory = planner->Need("hugetlb", "hugepageLimits");
   if (directory == nullptr) return;
   for (const oci::HugepageLimit& limit : limits) {
-    planner->Add(
-        directory,
-        absl::StrCat("hugetlb.", limit.page_size, directory->version == 1 ? ".limit_in_bytes" : ".max"),
-        absl::StrCat(limit.limit), absl::StrCat("hugepageLimits (", limit.page_size, ")"));
+    const char* const file = directory->version == 1 ? "limit_in_bytes" : "max";
+    const std::string setting = absl::StrCat("hugepageLimits (", limit.page_size, ")");
+    planner->Add(directory, absl::StrCat("hugetlb.", limit.page_size, ".", file), absl::StrCat(limit.limit),
+                 setting);
+    // Without this one a process that reserves more than it may use gets SIGBUS, not an error (since Linux 5.7).
+    planner->Add(directory, absl::StrCat("hugetlb.", limit.page_size, ".rsvd.", file),
+                 absl::StrCat(limit.limit), setting);
+    planner->MayBeMissing();
   }
 }
 
@@ -185,11 +190,16 @@ absl::StatusOr<Plan> PlanCreate(const Host& host, const Placement& placement,
                                 const oci::Resources* resources) {
   Plan plan;
   GANTRY_ASSIGN_OR_RETURN(plan.directories, PlanDirectories(host, placement));
-  if (resources != nullptr) GANTRY_RETURN_IF_ERROR(PlanLimits(&plan, *resources));
+  if (placement.systemd) GANTRY_RETURN_IF_ERROR(internal::PlanScope(host, placement, &plan));
+  if (resources != nullptr) {
+    GANTRY_RETURN_IF_ERROR(PlanLimits(&plan, *resources));
+    if (placement.systemd) GANTRY_RETURN_IF_ERROR(internal::AddResourceProperties(*resources, true, &plan));
+  }
   if (!host.privileged) return plan;
   GANTRY_ASSIGN_OR_RETURN(
       DevicePolicy devices,
       PlanDevices(resources == nullptr ? std::vector<oci::DeviceRule>() : resources->devices));
+  if (placement.systemd) internal::AddDeviceProperties(devices, host.systemd->device_names, &plan);
   for (size_t i = 0; i < plan.directories.size(); ++i) {
     if (plan.directories[i].version != 1 || !plan.directories[i].Has("devices")) continue;
     for (FileWrite& write : DeviceWrites(devices, i)) plan.writes.push_back(std::move(write));
@@ -203,6 +213,14 @@ absl::StatusOr<Plan> PlanUpdate(const std::vector<Directory>& directories, const
   Plan plan;
   plan.directories = directories;
   GANTRY_RETURN_IF_ERROR(PlanLimits(&plan, resources));
+  for (const Directory& directory : directories) {
+    if (directory.unit.empty()) continue;
+    plan.scope.emplace();
+    plan.scope->unit = directory.unit;
+    plan.scope->user = directory.user_unit;
+    GANTRY_RETURN_IF_ERROR(internal::AddResourceProperties(resources, false, &plan));
+    break;
+  }
   return plan;
 }
 

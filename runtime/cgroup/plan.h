@@ -11,6 +11,7 @@
 #define GANTRY_RUNTIME_CGROUP_PLAN_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "runtime/cgroup/host.h"
 #include "runtime/oci/spec.h"
+#include "runtime/sys/dbus_value.h"
 
 namespace gantry::cgroup {
 
@@ -32,6 +34,9 @@ struct Directory {
   std::string path;         // absolute: mount_point + the container's path; never outside of mount_point
   // v2: what cgroup.subtree_control of all parents must list. Subset of `controllers`.
   std::vector<std::string> enable;
+  // The systemd driver: the unit ("docker-ab12.scope") that owns it; empty: nobody but us.
+  std::string unit;
+  bool user_unit = false;  // of the user's systemd, not the system's
 
   // Whether it serves `controller`.
   bool Has(absl::string_view controller) const;
@@ -50,6 +55,8 @@ struct FileWrite {
   // Where `file` does not exist: another one, for kernels that call it differently. May be empty.
   std::string other_file;
   std::string other_value;
+  // The kernel may lack both (memory.swap.max without swap): then nothing is asked that it does not do anyway.
+  bool may_be_missing = false;
 
   friend bool operator==(const FileWrite&, const FileWrite&) = default;
 };
@@ -72,9 +79,34 @@ struct DevicePolicy {
   friend bool operator==(const DevicePolicy&, const DevicePolicy&) = default;
 };
 
+struct SystemdProperty {
+  std::string name;  // "MemoryMax"
+  sys::DBusValue value;
+  // An old systemd that does not know it is asked again without it: the writes to the files limit all the same.
+  bool optional = false;
+
+  friend bool operator==(const SystemdProperty&, const SystemdProperty&) = default;
+};
+
+// A transient scope: systemd makes the cgroup, knows of its limits, and leaves what is in it to us (Delegate).
+// See systemd.scope(5), systemd.resource-control(5), org.freedesktop.systemd1(5).
+struct SystemdScope {
+  std::string unit;   // "docker-ab12.scope"
+  std::string slice;  // "machine.slice"
+  bool user = false;  // asked of the user's systemd
+  std::vector<SystemdProperty> properties;
+};
+
 struct Plan {
+  // The systemd driver: made first; then the directories, whose paths are the scope's, those that systemd does not
+  // make included.
+  std::optional<SystemdScope> scope;
   std::vector<Directory> directories;  // v1 ones first; the v2 one (at most one) last
   std::vector<FileWrite> writes;       // in this order
+  // Once init is in it: limits that a scope's first process, which only holds it open, would count against.
+  std::vector<FileWrite> late_writes;
+  // v2: becomes the owner of the directory and of what may be delegated (config-linux.md, "Cgroup ownership").
+  std::optional<uint32_t> owner_uid;
   // On hosts without the v1 controller: enforced by an eBPF program on the v2 directory. On v1 the policy is among
   // the writes.
   std::optional<DevicePolicy> device_program;
@@ -84,6 +116,11 @@ struct Plan {
 struct Placement {
   std::string cgroups_path;  // linux.cgroupsPath; relative: below the caller's cgroup; empty: `id`
   std::string id;
+  // The systemd driver: cgroups_path is "slice:prefix:name" (empty: the default slice, "gantry", `id`), the unit
+  // prefix-name.scope. Needs Host::systemd. `annotations` may hold properties, "org.systemd.property.<Name>": a value
+  // in GVariant's text form; only those that concern nothing but the scope are taken (CVE-2024-3154). May be null.
+  bool systemd = false;
+  const std::map<std::string, std::string>* annotations = nullptr;
 };
 
 // All of it for a new container. `resources` may be null: then the cgroup is made and the devices are
@@ -92,7 +129,7 @@ absl::StatusOr<Plan> PlanCreate(const Host& host, const Placement& placement,
                                 const oci::Resources* resources);
 
 // The writes that change an existing container (its directories, from Create) to `resources`; what that
-// leaves out stays. Device rules are not among them: see PlanDevices and Cgroup::Update.
+// leaves out stays. If a unit of systemd owns the directories, the plan's scope has its properties to change. Device rules are not among them: see PlanDevices and Cgroup::Update.
 absl::StatusOr<Plan> PlanUpdate(const std::vector<Directory>& directories, const oci::Resources& resources);
 
 // The rules that hold in a container: none but what the specification allows, and always the devices that every

@@ -2,6 +2,7 @@
 #ifndef GANTRY_RUNTIME_CGROUP_PLAN_INTERNAL_H_
 #define GANTRY_RUNTIME_CGROUP_PLAN_INTERNAL_H_
 
+#include <map>
 #include <string>
 
 #include "absl/status/status.h"
@@ -29,6 +30,10 @@ class Planner {
   void Add(const Directory* directory, absl::string_view file, std::string value, absl::string_view setting);
   void AddOr(const Directory* directory, absl::string_view file, std::string value,
              absl::string_view other_file, std::string other_value, absl::string_view setting);
+  // The last write added may be left out where the kernel has no such file.
+  void MayBeMissing() {
+    if (!plan_.writes.empty()) plan_.writes.back().may_be_missing = true;
+  }
 
  private:
   Plan& plan_;
@@ -38,6 +43,14 @@ class Planner {
 void PlanMemory(Planner* planner, const oci::MemoryResources& memory);
 void PlanCpu(Planner* planner, const oci::CpuResources& cpu);
 void PlanBlockIo(Planner* planner, const oci::BlockIoResources& io);
+
+// The scope of systemd's and the absolute paths of the directories, which `directories` has without it.
+absl::Status PlanScope(const Host& host, const Placement& placement, Plan* plan);
+// What systemd is to know of the limits, so that its own writes agree with ours.
+absl::Status AddResourceProperties(const oci::Resources& resources, bool start, Plan* plan);
+// The same for the devices. `names` is Host::Systemd's; null: the kernel's drivers are not known.
+void AddDeviceProperties(const DevicePolicy& policy, const std::map<std::string, std::string>& names,
+                         Plan* plan);
 
 }  // namespace gantry::cgroup::internal
 

@@ -41,12 +41,14 @@ void PlanMemoryV2(Planner* planner, const Directory* directory, const oci::Memor
   if (Asked(memory.swap)) {
     if (*memory.swap < 0) {
       planner->Add(directory, "memory.swap.max", "max", "memory.swap");
+      planner->MayBeMissing();
     } else if (memory.limit.value_or(0) <= 0) {
       planner->Fail(absl::InvalidArgumentError(
           "linux.resources.memory.swap: is memory and swap together; cgroup version 2 limits swap alone, "
           "so memory.limit must be given too"));
     } else {
       planner->Add(directory, "memory.swap.max", absl::StrCat(*memory.swap - *memory.limit), "memory.swap");
+      if (*memory.swap == *memory.limit) planner->MayBeMissing();
     }
   }
   if (Asked(memory.limit)) planner->Add(directory, "memory.max", OrMax(*memory.limit), "memory.limit");

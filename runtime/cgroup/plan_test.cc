@@ -140,7 +140,7 @@ TEST(PlanTest, VersionOneLimits) {
                           "memory.soft_limit_in_bytes=50", "memory.swappiness=7", "memory.oom_control=1",
                           "cpu.shares=512", "cpu.cfs_period_us=50000", "cpu.cfs_quota_us=20000",
                           "cpu.cfs_burst_us=10", "cpuset.cpus=0", "cpuset.mems=0-1", "pids.max=20",
-                          "hugetlb.2MB.max=64"));
+                          "hugetlb.2MB.max=64", "hugetlb.2MB.rsvd.max=64"));
   // The one controller of version 2 here has to be switched on.
   auto plan = PlanCreate(Hybrid(), {"/a", "id"}, &r);
   EXPECT_THAT(plan->directories.back().enable, ElementsAre("hugetlb"));
@@ -177,8 +177,8 @@ TEST(PlanTest, VersionTwoLimits) {
   EXPECT_THAT(Written(Unified(), r),
               ElementsAre("memory.swap.max=50", "memory.max=100", "memory.low=max", "cpu.weight=100",
                           "cpu.max=20000 50000", "cpu.max.burst=10", "pids.max=20", "io.weight=2930",
-                          "io.max=8:0 rbps=1048576", "hugetlb.2MB.max=64", "rdma.max=mlx hca_handle=3",
-                          "memory.high=90"));
+                          "io.max=8:0 rbps=1048576", "hugetlb.2MB.max=64", "hugetlb.2MB.rsvd.max=64",
+                          "rdma.max=mlx hca_handle=3", "memory.high=90"));
   auto plan = PlanCreate(Unified(), {"/a", "id"}, &r);
   EXPECT_TRUE(plan->device_program.has_value());
   EXPECT_THAT(plan->directories[0].enable, Contains("memory"));

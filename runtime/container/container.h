@@ -84,8 +84,8 @@ struct CreateOptions {
   std::string console_socket;
   bool terminal_allowed_without_socket = true;  // false: process.terminal then needs console_socket
 
-  bool clone_parent = false;  // init becomes a child of the caller's parent (CLONE_PARENT)
-  bool systemd_cgroup = false;
+  bool clone_parent = false;    // init becomes a child of the caller's parent (CLONE_PARENT)
+  bool systemd_cgroup = false;  // cgroupsPath is "slice:prefix:name": a scope of systemd's, see cgroup/plan.h
   bool no_pivot = false;        // MS_MOVE instead of pivot_root: for roots on a ramfs
   bool no_new_keyring = false;  // keep the caller's session keyring
   int preserve_fds = 0;         // 3 .. 3+n-1 are passed on. They must be open and not close-on-exec

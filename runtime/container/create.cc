@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/cgroup/systemd.h"
 #include "runtime/container/container.h"
 #include "runtime/container/internal.h"
 #include "runtime/linux/execute.h"
@@ -62,9 +63,6 @@ absl::Status CheckOptions(const CreateOptions& options) {
     return absl::InvalidArgumentError(
         "a container needs a specification and the absolute path of its bundle");
   }
-  if (options.systemd_cgroup) {
-    return absl::UnimplementedError("the systemd cgroup driver is not supported; use the cgroupfs driver");
-  }
   return absl::OkStatus();
 }
 
@@ -77,6 +75,7 @@ absl::StatusOr<plan::Plan> PlanOf(const CreateOptions& options, const plan::Host
   request.id = options.id;
   request.bundle = options.bundle;
   request.rootfs_mounts = options.rootfs_mounts;
+  request.systemd_cgroup = options.systemd_cgroup;
   request.no_pivot = options.no_pivot;
   request.no_new_keyring = options.no_new_keyring;
   request.preserve_fds = options.preserve_fds;
@@ -89,7 +88,8 @@ absl::StatusOr<Container> Create(const CreateOptions& options) {
   const bool terminal = options.spec->process.has_value() && options.spec->process->terminal;
   GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd console, ConnectConsole(terminal, options.console_socket,
                                                                 options.terminal_allowed_without_socket));
-  GANTRY_ASSIGN_OR_RETURN(const plan::HostFacts facts, linux::ProbeHost());
+  GANTRY_ASSIGN_OR_RETURN(plan::HostFacts facts, linux::ProbeHost());
+  if (options.systemd_cgroup) GANTRY_RETURN_IF_ERROR(cgroup::ProbeSystemd(&facts.cgroup));
   GANTRY_ASSIGN_OR_RETURN(plan::Plan plan, PlanOf(options, facts));
   bool cloned = false;
   linux::ExecuteOptions execute = MakeExecuteOptions(options, plan, &cloned);

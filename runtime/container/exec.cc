@@ -73,7 +73,8 @@ absl::StatusOr<ExecProcess> Exec(const ExecOptions& options) {
   execute.clone_parent = options.clone_parent;
   execute.seccomp_cache = options.seccomp_cache;
   execute.init_pidfd = options.init_pidfd;
-  execute.join_cgroup = &options.cgroup;
+  const cgroup::Cgroup beside_init = options.cgroup.BesideInit(options.init_pid);
+  execute.join_cgroup = &beside_init;
   execute.agent_message = [&options](pid_t pid) {
     oci::ContainerProcessState message;
     message.pid = pid;

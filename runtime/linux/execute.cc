@@ -122,11 +122,14 @@ absl::Status Execution::Attempt() {
   GANTRY_RETURN_IF_ERROR(RunParentOperations());
   // What the caller does meanwhile costs no time: the child is at work.
   if (host_hooks_ == nullptr) GANTRY_RETURN_IF_ERROR(TellExists());
-  if (options_.start_at_once && has_start_ && silent_ && options_.listen_fd < 0) {
+  if (options_.start_at_once && has_start_ && silent_ && options_.listen_fd < 0 &&
+      !preparation_.scope.held()) {
     GANTRY_RETURN_IF_ERROR(OrderStart());
   } else {
     GANTRY_RETURN_IF_ERROR(Converse());
   }
+  // The child has joined: the scope of systemd's is its own.
+  GANTRY_RETURN_IF_ERROR(preparation_.scope.Finish());
   if (host_hooks_ != nullptr) GANTRY_RETURN_IF_ERROR(TellExists());
   ReapHelper();
   if (!preparation_.slots.empty() && preparation_.slots[plan::kRootSlot]) {

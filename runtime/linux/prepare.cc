@@ -76,7 +76,7 @@ struct Preparer {
   Preparation& p;
 
   absl::Status operator()(const plan::CreateCgroup& op) {
-    GANTRY_ASSIGN_OR_RETURN(p.cgroup, cgroup::Cgroup::Create(op.plan));
+    GANTRY_ASSIGN_OR_RETURN(p.cgroup, cgroup::Cgroup::Create(op.plan, &p.scope));
     p.made_cgroup = true;
     return absl::OkStatus();
   }

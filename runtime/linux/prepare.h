@@ -20,6 +20,7 @@ struct Preparation {
   sys::UniqueFd proc;
   cgroup::Cgroup cgroup;
   bool made_cgroup = false;
+  cgroup::NewScope scope;  // of the systemd driver
   cgroup::JoinFds join;
   sys::UniqueFd hook_state, start_hook_state;
   char* shared = nullptr;  // the agent's message

@@ -56,7 +56,7 @@ void WriteLinux(JsonWriter& json, const FeatureFacts& facts) {
   json.Member("v1", true);
   json.Member("v2", true);
   json.Member("systemd", facts.systemd_cgroup);
-  json.Member("systemdUser", false);
+  json.Member("systemdUser", facts.systemd_cgroup);
   json.Member("rdma", true);
   json.EndObject();
   WriteSeccomp(json);
@@ -136,6 +136,8 @@ std::string FeaturesJson(const FeatureFacts& facts, bool pretty) {
   json.Some("mountOptions", facts.mount_options);
   WriteLinux(json, facts);
   json.Member("annotations", std::map<std::string, std::string>{{"io.gantry.version", GANTRY_VERSION}});
+  // Only those that concern nothing but the scope are taken; still, who may set one may lift a limit.
+  json.Member("potentiallyUnsafeConfigAnnotations", Strings{"org.systemd.property."});
   json.EndObject();
   return json.Take();
 }

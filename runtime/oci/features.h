@@ -19,7 +19,7 @@ struct FeatureFacts {
   bool net_devices = false;
   bool intel_rdt = false;
   bool memory_policy = false;
-  bool systemd_cgroup = false;
+  bool systemd_cgroup = true;
 };
 
 // All capabilities of capabilities(7), as Linux 6 numbers them: a name's index is its bit.

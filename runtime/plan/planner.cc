@@ -2,7 +2,9 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <iterator>
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -47,6 +49,26 @@ HiddenPath Hidden(const std::string& path, const Builder& builder) {
   return hidden;
 }
 
+// config-linux.md, "Cgroup ownership": whom the container's own cgroup belongs to, where it can write there at all.
+std::optional<uint32_t> CgroupOwner(const oci::Spec& spec, const cgroup::Host& host) {
+  if (!host.unified_only()) return std::nullopt;
+  bool new_cgroup_namespace = false, writable = false;
+  for (const oci::Namespace& entry : spec.linux->namespaces) {
+    new_cgroup_namespace |= entry.type == oci::NamespaceType::kCgroup && entry.path.empty();
+  }
+  for (const oci::Mount& mount : spec.mounts) {
+    if (mount.type != "cgroup" && mount.type != "cgroup2") continue;
+    writable = std::find(mount.options.begin(), mount.options.end(), "ro") == mount.options.end();
+  }
+  if (!new_cgroup_namespace || !writable) return std::nullopt;
+  const uint32_t uid = spec.process->user.uid;
+  for (const oci::IdMapping& map : spec.linux->uid_mappings) {
+    if (uid >= map.container_id && uid - map.container_id < map.size)
+      return map.host_id + (uid - map.container_id);
+  }
+  return std::nullopt;
+}
+
 absl::Status PlanMasks(const oci::Linux& section, Builder* builder) {
   for (const std::string& path : section.readonly_paths) builder->Child(ReadonlyPath{Hidden(path, *builder)});
   for (const std::string& path : section.masked_paths) builder->Child(MaskPath{Hidden(path, *builder)});
@@ -86,9 +108,11 @@ absl::StatusOr<Plan> PlanCreate(const CreateRequest& request, const HostFacts& f
   Builder builder(facts);
   builder.NewSlot();  // kRootSlot
   const oci::Resources* resources = spec.linux->resources.has_value() ? &*spec.linux->resources : nullptr;
-  GANTRY_ASSIGN_OR_RETURN(
-      cgroup::Plan cgroup,
-      cgroup::PlanCreate(facts.cgroup, {spec.linux->cgroups_path, request.id}, resources));
+  cgroup::Placement placement = {spec.linux->cgroups_path, request.id};
+  placement.systemd = request.systemd_cgroup;
+  placement.annotations = &spec.annotations;
+  GANTRY_ASSIGN_OR_RETURN(cgroup::Plan cgroup, cgroup::PlanCreate(facts.cgroup, placement, resources));
+  cgroup.owner_uid = CgroupOwner(spec, facts.cgroup);
   builder.Before(CreateCgroup{cgroup});
 
   GANTRY_RETURN_IF_ERROR(PlanNamespaces(spec, &builder));

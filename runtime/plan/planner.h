@@ -29,6 +29,7 @@ struct CreateRequest {
   std::string id;
   std::string bundle;                      // absolute
   std::vector<RootfsMount> rootfs_mounts;  // empty: spec->root->path is the root
+  bool systemd_cgroup = false;             // needs facts.cgroup.systemd
   bool no_pivot = false;
   bool no_new_keyring = false;
   int preserve_fds = 0;

@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "runtime/oci/json_writer.h"
 #include "runtime/plan/capabilities.h"
+#include "runtime/sys/dbus_value.h"
 
 namespace gantry::plan {
 namespace {
@@ -165,12 +166,22 @@ class TextVisitor {
     if (value != T{}) Add(member, absl::StrCat(value));
   }
   void operator()(const char*, const cgroup::Plan& plan) {
+    if (plan.scope.has_value()) {
+      absl::StrAppend(&below_, "    systemd ", plan.scope->user ? "of the user" : "of the system", ": start ",
+                      Word(plan.scope->unit), "\n");
+      for (const cgroup::SystemdProperty& property : plan.scope->properties) {
+        absl::StrAppend(&below_, "      ", property.name, "=", Word(sys::ToText(property.value)), "\n");
+      }
+    }
     for (const cgroup::Directory& directory : plan.directories) {
       absl::StrAppend(&below_, "    mkdir ", Word(directory.path), "\n");
     }
-    for (const cgroup::FileWrite& write : plan.writes) {
-      absl::StrAppend(&below_, "    ", Word(write.value), " > ", write.file, "  (", write.setting, ")\n");
+    for (const auto* writes : {&plan.writes, &plan.late_writes}) {
+      for (const cgroup::FileWrite& write : *writes) {
+        absl::StrAppend(&below_, "    ", Word(write.value), " > ", write.file, "  (", write.setting, ")\n");
+      }
     }
+    if (plan.owner_uid.has_value()) absl::StrAppend(&below_, "    chown ", *plan.owner_uid, "\n");
     if (plan.device_program.has_value()) {
       absl::StrAppend(&below_, "    device program: ", plan.device_program->default_allow ? "all" : "none",
                       " but ", plan.device_program->exceptions.size(), " rules\n");
@@ -218,19 +229,22 @@ class JsonVisitor {
     json_->Member(member, oci::NamespaceTypeName(type));
   }
   void operator()(const char*, const cgroup::Plan& plan) {
+    if (plan.scope.has_value()) WriteScope(*plan.scope);
     json_->Key("directories");
     json_->StartArray();
     for (const cgroup::Directory& directory : plan.directories) json_->Value(directory.path);
     json_->EndArray();
     json_->Key("writes");
     json_->StartArray();
-    for (const cgroup::FileWrite& write : plan.writes) {
-      json_->StartObject();
-      json_->Member("directory", plan.directories[write.directory].path);
-      json_->Member("file", write.file);
-      json_->Member("value", write.value);
-      json_->Member("setting", write.setting);
-      json_->EndObject();
+    for (const auto* writes : {&plan.writes, &plan.late_writes}) {
+      for (const cgroup::FileWrite& write : *writes) {
+        json_->StartObject();
+        json_->Member("directory", plan.directories[write.directory].path);
+        json_->Member("file", write.file);
+        json_->Member("value", write.value);
+        json_->Member("setting", write.setting);
+        json_->EndObject();
+      }
     }
     json_->EndArray();
     if (plan.device_program.has_value()) {
@@ -242,6 +256,23 @@ class JsonVisitor {
   void operator()(const char* member, const T& value) { json_->Member(member, WordsOf(value)); }
 
  private:
+  void WriteScope(const cgroup::SystemdScope& scope) {
+    json_->Key("systemd");
+    json_->StartObject();
+    json_->Member("manager", scope.user ? "user" : "system");
+    json_->Member("unit", scope.unit);
+    json_->Key("properties");
+    json_->StartArray();
+    for (const cgroup::SystemdProperty& property : scope.properties) {
+      json_->StartObject();
+      json_->Member("name", property.name);
+      json_->Member("value", sys::ToText(property.value));
+      json_->EndObject();
+    }
+    json_->EndArray();
+    json_->EndObject();
+  }
+
   JsonWriter* json_;
   const bool capabilities_;
 };

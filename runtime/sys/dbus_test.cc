@@ -132,10 +132,12 @@ class FakeBus {
       std::string seen;
       while (seen.find("DATA\r\n") == std::string::npos && read(fd.get(), &byte, 1) == 1)
         seen.push_back(byte);
+      EXPECT_EQ(seen, std::string("\0AUTH EXTERNAL\r\nDATA\r\n", 22));
       WriteAll(fd.get(), greeting).IgnoreError();
       seen.clear();
       while (seen.find("BEGIN\r\n") == std::string::npos && read(fd.get(), &byte, 1) == 1)
         seen.push_back(byte);
+      EXPECT_TRUE(seen == "BEGIN\r\n" || seen.empty());
       serve(fd.get());
     });
   }
