@@ -127,6 +127,11 @@ absl::Status Remove(const Context& context, const Loaded& container, bool kill, 
     return absl::OkStatus();
   }
   if (spec == nullptr) spec = &*loaded;
+  const absl::Status unmounted =
+      container::ReleaseJoinedRoot(*spec, container.saved.rootfs, container.saved.root_mount);
+  if (!unmounted.ok()) context.Warn(unmounted.message());
+  if (absl::Status released = container::ReleaseResctrl(*spec, state.id); !released.ok())
+    context.Warn(released.message());
   for (const oci::Hook& hook : spec->hooks.poststop) {  // each runs whatever became of the one before
     const absl::Status status = container::RunHooks({hook}, "poststop", state);
     if (!status.ok()) context.Warn(status.message());

@@ -2,6 +2,7 @@
 #ifndef GANTRY_CMD_GANTRY_OCI_CONTEXT_H_
 #define GANTRY_CMD_GANTRY_OCI_CONTEXT_H_
 
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -25,6 +26,8 @@ class Context {
   bool systemd_cgroup = false;
   // From sys::RunFromReadOnlyMount: let go while a container is being made, when its price is not seen.
   mutable sys::UniqueFd own_file;
+  std::optional<bool> rootless;  // absent: as who calls us needs it
+  std::string criu = "criu";     // the program of that name
 
   // Compiled filters are kept beside the containers; no container can have that name.
   std::string seccomp_cache() const { return root + "/@seccomp"; }
@@ -57,6 +60,8 @@ Result Update(const Context& context, const Arguments& arguments);
 Result Events(const Context& context, const Arguments& arguments);
 Result Spec(const Context& context, const Arguments& arguments);
 Result Explain(const Context& context, const Arguments& arguments);
+Result Checkpoint(const Context& context, const Arguments& arguments);
+Result Restore(const Context& context, const Arguments& arguments);
 Result Features(const Context& context, const Arguments& arguments);
 
 // A container that exists, with what it is now.

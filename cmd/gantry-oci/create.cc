@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cmd/gantry-oci/context.h"
+#include "cmd/gantry-oci/creation.h"
 #include "cmd/gantry-oci/foreground.h"
 #include "runtime/sys/clock.h"
 #include "runtime/sys/file.h"
@@ -11,16 +12,6 @@
 #include "runtime/sys/status.h"
 
 namespace gantry::oci_cli {
-namespace {
-
-// What create and run have in common: from the command line to a container that waits for start.
-struct Creation {
-  std::string id;
-  std::string bundle;
-  std::string config;  // the text, as it was read
-  oci::Spec spec;
-};
-
 absl::StatusOr<Creation> ReadBundle(const Arguments& arguments) {
   Creation creation;
   creation.id = arguments.positional()[0];
@@ -30,7 +21,7 @@ absl::StatusOr<Creation> ReadBundle(const Arguments& arguments) {
     return absl::InvalidArgumentError("--bundle: must name a directory");
   GANTRY_ASSIGN_OR_RETURN(creation.bundle, Absolute(bundle.value_or(".")));
   while (creation.bundle.size() > 1 && creation.bundle.back() == '/') creation.bundle.pop_back();
-  const std::string path = creation.bundle + "/config.json";
+  const std::string path = arguments.Find("config").value_or(creation.bundle + "/config.json");
   // A FIFO of that name is not waited for.
   GANTRY_ASSIGN_OR_RETURN(creation.config, sys::ReadFileAt(AT_FDCWD, path, oci::kMaxSpecBytes, O_NONBLOCK));
   GANTRY_ASSIGN_OR_RETURN(creation.spec, oci::ParseSpec(creation.config, path));
@@ -49,11 +40,11 @@ container::SavedState StateOf(const Creation& creation, const container::Contain
   state.rootfs = root[0] == '/' ? root : absl::StrCat(creation.bundle, "/", root);
   state.created = absl::FormatTime("%Y-%m-%d%ET%H:%M:%E9SZ", sys::WallNow(), absl::UTCTimeZone());
   state.cgroup = container.cgroup.directories();
+  state.root_mount = container.joined_root;
   state.annotations = creation.spec.annotations;
   return state;
 }
 
-// A terminal needs a way out: a socket, or ourselves in the foreground.
 absl::Status CheckTerminal(const Creation& creation, const Arguments& arguments, bool foreground) {
   const bool socket = !arguments.Get("console-socket").empty();
   if (creation.spec.process->terminal && !socket && !foreground) {
@@ -66,6 +57,8 @@ absl::Status CheckTerminal(const Creation& creation, const Arguments& arguments,
   return absl::OkStatus();
 }
 
+namespace {
+
 absl::Status FillOptions(const Context& context, const Arguments& arguments, const Creation& creation,
                          container::CreateOptions* options) {
   options->id = creation.id;
@@ -75,6 +68,7 @@ absl::Status FillOptions(const Context& context, const Arguments& arguments, con
   options->terminal_allowed_without_socket = true;  // CheckTerminal has judged
   options->systemd_cgroup = context.systemd_cgroup;
   options->seccomp_cache = context.seccomp_cache();
+  options->rootless = context.rootless;
   options->no_pivot = arguments.Has("no-pivot");
   options->no_new_keyring = arguments.Has("no-new-keyring");
   GANTRY_ASSIGN_OR_RETURN(const std::optional<int64_t> preserve, arguments.Number("preserve-fds"));

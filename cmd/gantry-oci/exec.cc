@@ -99,6 +99,35 @@ absl::Status CheckRunning(const Loaded& container, const Arguments& arguments) {
                                                     ": nothing can be run in it"));
 }
 
+// runc's rule: "PATH" is below the container's cgroup in every hierarchy, "cpu,memory:PATH" in those alone. It must
+// be there.
+absl::StatusOr<cgroup::Cgroup> SubCgroup(const Loaded& container, const Arguments& arguments) {
+  std::vector<cgroup::Directory> directories = container.saved.cgroup;
+  for (const std::string& value : arguments.All("cgroup")) {
+    const size_t colon = value.find(':');
+    const std::string path = colon == std::string::npos ? value : value.substr(colon + 1);
+    for (absl::string_view part : absl::StrSplit(path, '/')) {
+      if (part == "..")
+        return absl::InvalidArgumentError(absl::StrCat("--cgroup \"", value, "\": .. leads out of it"));
+    }
+    std::vector<std::string> controllers;
+    if (colon != std::string::npos) controllers = absl::StrSplit(value.substr(0, colon), ',');
+    bool found = false;
+    for (cgroup::Directory& directory : directories) {
+      const auto serves = [&directory](const std::string& name) { return directory.Has(name); };
+      if (!controllers.empty() && std::none_of(controllers.begin(), controllers.end(), serves)) continue;
+      found = true;
+      absl::StrAppend(&directory.path, path.empty() || path[0] == '/' ? "" : "/", path);
+      if (access(directory.path.c_str(), F_OK) != 0) {
+        return absl::NotFoundError(absl::StrCat("--cgroup \"", value, "\": there is no ", directory.path));
+      }
+    }
+    if (!found)
+      return absl::InvalidArgumentError(absl::StrCat("--cgroup \"", value, "\": no such controller"));
+  }
+  return cgroup::Cgroup(std::move(directories));
+}
+
 absl::Status CheckTerminal(const Arguments& arguments, const oci::Process& process) {
   const bool socket = !arguments.Get("console-socket").empty();
   if (process.terminal && arguments.Has("detach") && !socket) {
@@ -125,7 +154,7 @@ Result Execute(const Context& context, const Arguments& arguments) {
   options.id = container.saved.id;
   options.bundle = container.saved.bundle;
   options.seccomp_cache = context.seccomp_cache();
-  options.cgroup = container.group();
+  GANTRY_ASSIGN_OR_RETURN(options.cgroup, SubCgroup(container, arguments));
   options.console_socket = arguments.Get("console-socket");
   GANTRY_ASSIGN_OR_RETURN(const std::optional<int64_t> preserve, arguments.Number("preserve-fds"));
   options.preserve_fds = static_cast<int>(std::clamp<int64_t>(preserve.value_or(0), 0, 1024));

@@ -22,10 +22,12 @@ constexpr Option kGlobalOptions[] = {
      "$XDG_RUNTIME_DIR/gantry-oci)"},
     {"log", 0, "FILE", "write errors and warnings to this file too"},
     {"log-format", 0, "FORMAT", "text (default) or json"},
+    {"log-level", 0, "LEVEL", "debug, or anything else (default: warning)"},
     {"debug", 0, nullptr, "log more"},
+    {"cgroup-manager", 0, "NAME", "cgroupfs (default) or systemd"},
     {"systemd-cgroup", 0, nullptr, "cgroupsPath has the form slice:prefix:name"},
-    {"rootless", 0, "MODE", "accepted for compatibility: true, false or auto"},
-    {"criu", 0, "PATH", "accepted for compatibility"},
+    {"rootless", 0, "MODE", "go on without a cgroup that may not be made: true, false or auto (default)"},
+    {"criu", 0, "PATH", "the criu program for checkpoint and restore (default: criu in PATH)"},
     {"help", 'h', nullptr, "this text"},
     {"version", 'v', nullptr, "print the version"},
     kEnd};
@@ -45,15 +47,24 @@ constexpr Option kNoSubreaper = {"no-subreaper", 0, nullptr,
 constexpr Option kFormat = {"format", 'f', "FORMAT", "table (default) or json"};
 constexpr Option kHelp = {"help", 'h', nullptr, "this text"};
 
-constexpr Option kCreateOptions[] = {kBundle,       kConsoleSocket, kPidfdSocket, kPidFile, kNoPivot,
-                                     kNoNewKeyring, kPreserveFds,   kHelp,        kEnd};
-constexpr Option kRunOptions[] = {
-    kBundle,      kConsoleSocket,
-    kPidfdSocket, kPidFile,
-    kNoPivot,     kNoNewKeyring,
-    kPreserveFds, kDetach,
-    kNoSubreaper, {"keep", 0, nullptr, "keep the container when its program has ended"},
-    kHelp,        kEnd};
+constexpr Option kConfig = {"config", 'f', "FILE", "the configuration (default: config.json of the bundle)"};
+
+constexpr Option kCreateOptions[] = {kBundle,  kConfig,       kConsoleSocket, kPidfdSocket, kPidFile,
+                                     kNoPivot, kNoNewKeyring, kPreserveFds,   kNoSubreaper, kHelp,
+                                     kEnd};
+constexpr Option kRunOptions[] = {kBundle,
+                                  kConfig,
+                                  kConsoleSocket,
+                                  kPidfdSocket,
+                                  kPidFile,
+                                  kNoPivot,
+                                  kNoNewKeyring,
+                                  kPreserveFds,
+                                  kDetach,
+                                  kNoSubreaper,
+                                  {"keep", 0, nullptr, "keep the container when its program has ended"},
+                                  kHelp,
+                                  kEnd};
 constexpr Option kExecOptions[] = {
     kConsoleSocket,
     kPidfdSocket,
@@ -71,6 +82,7 @@ constexpr Option kExecOptions[] = {
     {"no-new-privs", 0, nullptr, "set no_new_privs"},
     {"process-label", 0, "LABEL", "its SELinux label"},
     {"apparmor", 0, "PROFILE", "its AppArmor profile"},
+    {"cgroup", 0, "[CONTROLLERS:]PATH", "run it in a cgroup below the container's (may be repeated)"},
     {"ignore-paused", 0, nullptr, "also in a paused container"},
     kHelp,
     kEnd};
@@ -96,6 +108,10 @@ constexpr Option kUpdateOptions[] = {
     {"cpuset-mems", 0, "LIST", "memory nodes"},
     {"pids-limit", 0, "N", "number of processes; -1: no limit"},
     {"blkio-weight", 0, "N", "share of block I/O, 10 to 1000"},
+    {"l3-cache-schema", 0, "SCHEMA", "cache ways, such as L3:0=ff (with linux.intelRdt)"},
+    {"mem-bw-schema", 0, "SCHEMA", "memory bandwidth, such as MB:0=20 (with linux.intelRdt)"},
+    {"kernel-memory", 0, "BYTES", "without effect: kernels know it no more"},
+    {"kernel-memory-tcp", 0, "BYTES", "without effect: kernels know it no more"},
     kHelp,
     kEnd};
 constexpr Option kEventsOptions[] = {{"stats", 0, nullptr, "print the statistics once"},
@@ -111,6 +127,59 @@ constexpr Option kExplainOptions[] = {kBundle,
                                       kEnd};
 constexpr Option kSpecOptions[] = {kBundle, {"rootless", 0, nullptr, "for an ordinary user"}, kHelp, kEnd};
 constexpr Option kNoOptions[] = {kHelp, kEnd};
+
+constexpr Option kImagePath = {"image-path", 0, "DIR", "criu's files (default: checkpoint)"};
+constexpr Option kWorkPath = {"work-path", 0, "DIR", "criu's log (default: where its files are)"};
+constexpr Option kTcpEstablished = {"tcp-established", 0, nullptr, "with open TCP connections"};
+constexpr Option kExtUnixSk = {"ext-unix-sk", 0, nullptr, "with unix sockets whose peer is outside"};
+constexpr Option kShellJob = {"shell-job", 0, nullptr, "with a terminal of outside"};
+constexpr Option kFileLocks = {"file-locks", 0, nullptr, "with file locks"};
+constexpr Option kCgroupsMode = {"manage-cgroups-mode", 0, "MODE", "soft (default), full, strict or ignore"};
+constexpr Option kEmptyNs = {"empty-ns", 0, "TYPE",
+                             "network: comes back without its devices (always the case)"};
+constexpr Option kAutoDedup = {"auto-dedup", 0, nullptr, "drop memory from earlier files once it is newer"};
+constexpr Option kLazyPages = {"lazy-pages", 0, nullptr, "is not supported"};
+constexpr Option kCheckpointOptions[] = {
+    kImagePath,
+    kWorkPath,
+    {"parent-path", 0, "DIR", "the pre-dump before this one, relative to --image-path"},
+    {"leave-running", 0, nullptr, "the container runs on"},
+    {"pre-dump", 0, nullptr, "write the memory only; the container runs on"},
+    kTcpEstablished,
+    {"tcp-skip-in-flight", 0, nullptr, "leave out TCP connections that are being made"},
+    {"link-remap", 0, nullptr, "link unlinked files back"},
+    kExtUnixSk,
+    kShellJob,
+    kFileLocks,
+    kCgroupsMode,
+    {"page-server", 0, "ADDRESS:PORT", "send the memory there"},
+    kEmptyNs,
+    kAutoDedup,
+    kLazyPages,
+    {"status-fd", 0, "FD", "belongs to --lazy-pages"},
+    kHelp,
+    kEnd};
+constexpr Option kRestoreOptions[] = {
+    kBundle,
+    kConsoleSocket,
+    kImagePath,
+    kWorkPath,
+    kTcpEstablished,
+    kExtUnixSk,
+    kShellJob,
+    kFileLocks,
+    kCgroupsMode,
+    kDetach,
+    kPidFile,
+    kNoSubreaper,
+    kNoPivot,
+    kEmptyNs,
+    kAutoDedup,
+    kLazyPages,
+    {"lsm-profile", 0, "TYPE:NAME", "another AppArmor or SELinux profile"},
+    {"lsm-mount-context", 0, "CONTEXT", "another SELinux context of mounts"},
+    kHelp,
+    kEnd};
 
 struct Command {
   const char* name;
@@ -145,6 +214,9 @@ constexpr Command kCommands[] = {
     {"update", "ID", "change a container's limits", kUpdateOptions, Order::kAnywhere, 1, 1, Update},
     {"events", "ID", "print statistics and out-of-memory kills as JSON", kEventsOptions, Order::kAnywhere, 1,
      1, Events},
+    {"checkpoint", "ID", "write a running container's processes to files", kCheckpointOptions,
+     Order::kAnywhere, 1, 1, Checkpoint},
+    {"restore", "ID", "run a container from such files", kRestoreOptions, Order::kAnywhere, 1, 1, Restore},
     {"spec", "", "write a config.json to start from", kSpecOptions, Order::kAnywhere, 0, 0, Spec},
     {"explain", "[ID]", "tell what create would ask the kernel for, without asking", kExplainOptions,
      Order::kAnywhere, 0, 1, Explain},
@@ -204,8 +276,20 @@ absl::Status ReadGlobals(const Arguments& globals, Context* context) {
     return absl::InvalidArgumentError(absl::StrCat("--log-format \"", format, "\": must be text or json"));
   }
   context->log_json = format == "json";
-  context->debug = globals.Has("debug");
-  context->systemd_cgroup = globals.Has("systemd-cgroup");
+  context->debug = globals.Has("debug") || globals.Get("log-level") == "debug";
+  const std::string manager = globals.Find("cgroup-manager").value_or("cgroupfs");
+  if (manager != "cgroupfs" && manager != "systemd") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--cgroup-manager \"", manager, "\": must be cgroupfs or systemd"));
+  }
+  context->systemd_cgroup = globals.Has("systemd-cgroup") || manager == "systemd";
+  const std::string rootless = globals.Find("rootless").value_or("auto");
+  if (rootless != "auto" && rootless != "true" && rootless != "false") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--rootless \"", rootless, "\": must be true, false or auto"));
+  }
+  if (rootless != "auto") context->rootless = rootless == "true";
+  context->criu = globals.Find("criu").value_or("criu");
   return absl::OkStatus();
 }
 
@@ -230,7 +314,9 @@ int RunCommand(const Context& context, const Command& command, const char* const
 }
 
 // Commands after which a program of a container may reach this program's file (CVE-2019-5736).
-bool StartsProcesses(absl::string_view name) { return name == "create" || name == "run" || name == "exec"; }
+bool StartsProcesses(absl::string_view name) {
+  return name == "create" || name == "run" || name == "exec" || name == "restore";
+}
 
 int Main(int argc, const char* const* argv) {
   Context context;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "cmd/gantry-oci/context.h"
 #include "runtime/oci/features.h"
@@ -24,7 +25,13 @@ void MakeRootless(oci::Spec* spec) {
   linux.uid_mappings = {{0, geteuid(), 1}};
   linux.gid_mappings = {{0, getegid(), 1}};
   linux.resources.reset();
-  for (oci::Mount& mount : spec->mounts) {
+  // The host's /sys as it is, cgroups included: a new one belongs to whoever owns the network.
+  auto& mounts = spec->mounts;
+  mounts.erase(
+      std::remove_if(mounts.begin(), mounts.end(),
+                     [](const oci::Mount& mount) { return absl::StartsWith(mount.destination, "/sys/"); }),
+      mounts.end());
+  for (oci::Mount& mount : mounts) {
     if (mount.destination == "/sys") {
       mount.type = "none";
       mount.source = "/sys";

@@ -65,6 +65,16 @@ absl::StatusOr<oci::Resources> FromOptions(const Arguments& arguments) {
   return resources;
 }
 
+absl::Status UpdateResctrl(const Loaded& container, const Arguments& arguments) {
+  std::vector<std::string> lines;
+  for (const char* name : {"l3-cache-schema", "mem-bw-schema"}) {
+    if (!arguments.Get(name).empty()) lines.push_back(arguments.Get(name));
+  }
+  if (lines.empty()) return absl::OkStatus();
+  GANTRY_ASSIGN_OR_RETURN(const oci::Spec spec, LoadSpec(container));
+  return container::UpdateResctrl(spec, container.saved.id, lines);
+}
+
 }  // namespace
 
 Result Update(const Context& context, const Arguments& arguments) {
@@ -77,7 +87,11 @@ Result Update(const Context& context, const Arguments& arguments) {
   GANTRY_ASSIGN_OR_RETURN(const oci::Resources resources,
                           document.empty() ? FromOptions(arguments) : ReadDocument(document));
   GANTRY_RETURN_IF_ERROR(oci::ValidateResources(resources));
+  for (const char* obsolete : {"kernel-memory", "kernel-memory-tcp"}) {
+    if (arguments.Has(obsolete)) context.Warn(absl::StrCat("--", obsolete, " has no effect"));
+  }
   GANTRY_RETURN_IF_ERROR(container.group().Update(resources));
+  GANTRY_RETURN_IF_ERROR(UpdateResctrl(container, arguments));
   return 0;
 }
 

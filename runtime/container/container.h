@@ -27,6 +27,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -65,6 +66,7 @@ struct Container {
   // upper layer) does not go with init, whose exit is then seen at once. Close it off the event loop.
   sys::UniqueFd root_mount;
   cgroup::Cgroup cgroup;
+  uint64_t joined_root = 0;           // for ReleaseJoinedRoot; 0: the mount namespace is the container's own
   uint64_t start_time = 0;            // see sys::ProcessStartTime
   std::vector<std::string> warnings;  // what was left out and why (a limit that we may not raise, ...)
   bool ordered = false;               // see CreateOptions::start_at_once
@@ -89,6 +91,9 @@ struct CreateOptions {
   bool no_pivot = false;        // MS_MOVE instead of pivot_root: for roots on a ramfs
   bool no_new_keyring = false;  // keep the caller's session keyring
   int preserve_fds = 0;         // 3 .. 3+n-1 are passed on. They must be open and not close-on-exec
+  // Whether a cgroup that we may not make is left out, with a warning. Absent: for an ordinary user, and in a user
+  // namespace.
+  std::optional<bool> rootless;
 
   // Where compiled seccomp filters are kept for the next containers (runtime/linux/seccomp_cache.h); empty: nowhere.
   std::string seccomp_cache;
@@ -154,7 +159,7 @@ struct ExecOptions {
   const oci::Spec* spec = nullptr;        // the container's: seccomp, personality, keyring; may be null
   int init_pidfd = -1;                    // borrowed
   pid_t init_pid = 0;
-  std::string id, bundle;  // of the container, for a seccomp agent
+  std::string id, bundle;  // of the container, for a seccomp agent and its resource control group
   cgroup::Cgroup cgroup;
   Stdio stdio;
   std::string seccomp_cache;  // as CreateOptions
@@ -202,6 +207,19 @@ struct DeleteOptions {
 // no error. Neither reaps init (that is its parent's), nor runs poststop hooks (RunHooks), nor touches state
 // or bundle.
 absl::Status Delete(const DeleteOptions& options);
+
+// Takes the root of a container away from the mount namespace of others that it had joined (Container::joined_root).
+// Idempotent; does nothing for other containers, when another mount is there by now, or when the namespace has gone.
+// `rootfs` is absolute.
+absl::Status ReleaseJoinedRoot(const oci::Spec& spec, const std::string& rootfs, uint64_t root_mount_id);
+
+// Writes lines such as "L3:0=ff" to the container's resource control group. FAILED_PRECONDITION when it has none.
+absl::Status UpdateResctrl(const oci::Spec& spec, const std::string& id,
+                           const std::vector<std::string>& lines);
+
+// Removes the resource control groups that Create made for the container `id` (linux.intelRdt). Idempotent; does
+// nothing for a configuration without them. After Delete.
+absl::Status ReleaseResctrl(const oci::Spec& spec, const std::string& id);
 
 }  // namespace gantry::container
 

@@ -79,6 +79,7 @@ absl::StatusOr<plan::Plan> PlanOf(const CreateOptions& options, const plan::Host
   request.no_pivot = options.no_pivot;
   request.no_new_keyring = options.no_new_keyring;
   request.preserve_fds = options.preserve_fds;
+  request.rootless = options.rootless;
   return plan::PlanCreate(request, facts);
 }
 
@@ -107,6 +108,7 @@ absl::StatusOr<Container> Create(const CreateOptions& options) {
     auto start_time = sys::ProcessStartTime(executed.pid);
     if (start_time.ok()) container.start_time = *start_time;
     container.cgroup = executed.cgroup;
+    container.joined_root = executed.joined_root;
     if (!options.exists) return absl::OkStatus();
     container.pidfd = std::move(executed.pidfd);
     absl::Status status = options.exists(container);
@@ -117,7 +119,10 @@ absl::StatusOr<Container> Create(const CreateOptions& options) {
   absl::Status status = executed.status();
   if (status.ok() && console) status = SendTerminal(console.get(), *executed);
   if (!status.ok()) {
-    if (executed.ok()) AbandonProcess(*executed, options.clone_parent);
+    if (executed.ok()) {
+      AbandonProcess(*executed, options.clone_parent);
+      ReleaseResctrl(*options.spec, options.id).IgnoreError();
+    }
     if (!start.empty()) unlink(start.c_str());
     if (cloned) {
       // runtime.md, Lifecycle 12: it had come to exist, so its end is told.

@@ -4,7 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/container/container.h"
+#include "runtime/linux/mount_visit.h"
+#include "runtime/linux/resctrl.h"
 #include "runtime/sys/clock.h"
+#include "runtime/sys/file.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::container {
@@ -55,6 +58,52 @@ absl::Status Delete(const DeleteOptions& options) {
   // Without a pid namespace of its own init leaves processes behind.
   GANTRY_RETURN_IF_ERROR(options.cgroup.KillAll(SIGKILL));
   return options.cgroup.Delete(deadline.Left());
+}
+
+namespace {
+
+const oci::Namespace* JoinedMounts(const oci::Spec& spec) {
+  if (!spec.linux.has_value()) return nullptr;
+  const oci::Namespace* mounts = spec.linux->FindNamespace(oci::NamespaceType::kMount);
+  return mounts == nullptr || mounts->path.empty() ? nullptr : mounts;
+}
+
+}  // namespace
+
+absl::Status ReleaseJoinedRoot(const oci::Spec& spec, const std::string& rootfs, uint64_t root_mount_id) {
+  const oci::Namespace* mounts = JoinedMounts(spec);
+  if (mounts == nullptr || root_mount_id == 0) return absl::OkStatus();
+  auto fd = sys::OpenAt(AT_FDCWD, mounts->path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  if (!fd.ok()) return absl::OkStatus();  // it has gone, and the mounts with it
+  return linux::UnmountIn(fd->get(), rootfs, root_mount_id);
+}
+
+absl::Status UpdateResctrl(const oci::Spec& spec, const std::string& id,
+                           const std::vector<std::string>& lines) {
+  if (!spec.linux.has_value() || !spec.linux->intel_rdt.has_value()) {
+    return absl::FailedPreconditionError(
+        "the container has no resource control group: it was created without linux.intelRdt");
+  }
+  for (const std::string& line : lines) {
+    if (line.find('\n') != std::string::npos)
+      return absl::InvalidArgumentError("a schema must be a single line");
+  }
+  GANTRY_ASSIGN_OR_RETURN(const std::string root, linux::FindResctrl());
+  plan::OpenResctrlGroup write;
+  write.group = plan::ResctrlGroup(*spec.linux->intel_rdt, id);
+  write.schemata = lines;
+  std::vector<std::string> made;
+  return linux::OpenResctrlGroup(root, write, &made);
+}
+
+absl::Status ReleaseResctrl(const oci::Spec& spec, const std::string& id) {
+  if (!spec.linux.has_value()) return absl::OkStatus();
+  std::vector<std::string> groups = plan::OwnResctrlGroups(*spec.linux, id);
+  if (groups.empty()) return absl::OkStatus();
+  auto root = linux::FindResctrl();
+  if (!root.ok()) return absl::OkStatus();  // unmounted since: nothing of it is left
+  for (std::string& group : groups) group = absl::StrCat(*root, "/", group);
+  return linux::RemoveResctrlGroups(groups);
 }
 
 }  // namespace gantry::container

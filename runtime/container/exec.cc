@@ -41,6 +41,19 @@ absl::StatusOr<uint64_t> DifferentNamespaces(pid_t init) {
   return flags;
 }
 
+// Where the container's root is not that of its mount namespace, because that is another's.
+absl::StatusOr<sys::UniqueFd> InitRoot(const ExecOptions& options) {
+  if (options.spec == nullptr || !options.spec->linux.has_value()) return sys::UniqueFd();
+  const oci::Namespace* mounts = options.spec->linux->FindNamespace(oci::NamespaceType::kMount);
+  if (mounts == nullptr || mounts->path.empty()) return sys::UniqueFd();
+  GANTRY_ASSIGN_OR_RETURN(
+      sys::UniqueFd root,
+      sys::OpenAt(AT_FDCWD, absl::StrCat("/proc/", options.init_pid, "/root"), O_PATH | O_DIRECTORY));
+  const sys::PidFd init(sys::UniqueFd(fcntl(options.init_pidfd, F_DUPFD_CLOEXEC, 0)));
+  if (init.Exited()) return absl::FailedPreconditionError("the container is not running: its init has ended");
+  return root;
+}
+
 }  // namespace
 
 absl::StatusOr<ExecProcess> Exec(const ExecOptions& options) {
@@ -52,6 +65,7 @@ absl::StatusOr<ExecProcess> Exec(const ExecOptions& options) {
   plan::ExecRequest request;
   request.process = options.process;
   request.spec = options.spec;
+  request.id = options.id;
   request.preserve_fds = options.preserve_fds;
   auto flags = DifferentNamespaces(options.init_pid);
   // Looked at after the pid was used: while the descriptor's process lives, the pid is its.
@@ -75,6 +89,8 @@ absl::StatusOr<ExecProcess> Exec(const ExecOptions& options) {
   execute.init_pidfd = options.init_pidfd;
   const cgroup::Cgroup beside_init = options.cgroup.BesideInit(options.init_pid);
   execute.join_cgroup = &beside_init;
+  GANTRY_ASSIGN_OR_RETURN(const sys::UniqueFd root, InitRoot(options));
+  execute.init_root = root.get();
   execute.agent_message = [&options](pid_t pid) {
     oci::ContainerProcessState message;
     message.pid = pid;

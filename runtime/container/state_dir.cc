@@ -55,6 +55,7 @@ class Reader {
     }
     return result;
   }
+  bool Has(const char* key) const { return Find(key) != nullptr; }
   const absl::Status& status() const { return status_; }
 
  private:
@@ -87,6 +88,7 @@ std::string ToJson(const SavedState& state) {
   json.Member("created", state.created);
   json.Member("cgroup", cgroup::FormatDirectories(state.cgroup));
   json.Member("annotations", state.annotations);
+  if (state.root_mount != 0) json.Member("rootMount", state.root_mount);
   json.EndObject();
   return json.Take();
 }
@@ -107,6 +109,7 @@ absl::StatusOr<SavedState> ParseSavedState(absl::string_view json) {
   state.rootfs = reader.Text("rootfs");
   state.created = reader.Text("created");
   state.annotations = reader.Map("annotations");
+  if (reader.Has("rootMount")) state.root_mount = reader.Number("rootMount");
   const std::string cgroup = reader.Text("cgroup");
   GANTRY_RETURN_IF_ERROR(reader.status());
   GANTRY_ASSIGN_OR_RETURN(state.cgroup, cgroup::ParseDirectories(cgroup));

@@ -35,6 +35,8 @@ struct SavedState {
   std::string rootfs;
   std::string created;  // RFC 3339, UTC
   std::vector<cgroup::Directory> cgroup;
+  uint64_t root_mount =
+      0;  // its id, when it is mounted in a mount namespace of others (see ReleaseJoinedRoot)
   std::map<std::string, std::string> annotations;
 };
 

@@ -23,10 +23,14 @@ struct Runner {
   bool operator()(const Operation& operation) const {
     if constexpr (std::is_same_v<Operation, plan::CreateCgroup> ||
                   std::is_same_v<Operation, plan::OpenNamespace> ||
-                  std::is_same_v<Operation, plan::OpenTree> || std::is_same_v<Operation, plan::NewMount> ||
+                  std::is_same_v<Operation, plan::NewMount> ||
                   std::is_same_v<Operation, plan::CompileSeccomp> ||
                   std::is_same_v<Operation, plan::ConnectSeccompAgent> ||
                   std::is_same_v<Operation, plan::Clone> || std::is_same_v<Operation, plan::WriteIdMaps> ||
+                  std::is_same_v<Operation, plan::RunOnCpus> ||
+                  std::is_same_v<Operation, plan::OpenResctrlGroup> ||
+                  std::is_same_v<Operation, plan::JoinResctrlGroup> ||
+                  std::is_same_v<Operation, plan::MoveNetDevice> ||
                   std::is_same_v<Operation, plan::SetOomScore>) {
       return true;
     } else {

@@ -62,6 +62,7 @@ class Child {
   bool Do(const plan::JoinNamespace& op);
   bool Do(const plan::JoinProcess& op);
   bool Do(const plan::AwaitIdMaps& op);
+  bool Do(const plan::AwaitNetDevices& op);
   bool Do(const plan::UnshareCgroupNamespace& op);
   bool Do(const plan::BecomeRoot& op);
   bool Do(const plan::NewSession& op);
@@ -70,6 +71,7 @@ class Child {
   bool Do(const plan::SetDomainname& op);
   bool Do(const plan::WriteSysctl& op);
   // child_mounts.cc
+  bool Do(const plan::OpenTree& op);
   bool Do(const plan::SlaveMounts& op);
   bool Do(const plan::AttachRoot& op);
   bool Do(const plan::MountRootByPath& op);
@@ -94,6 +96,7 @@ class Child {
   bool Do(const plan::SetIoPriority& op);
   bool Do(const plan::SetScheduler& op);
   bool Do(const plan::SetCpuAffinity& op);
+  bool Do(const plan::SetMemoryPolicy& op);
   bool Do(const plan::NewKeyring& op);
   bool Do(const plan::SetLabel& op);
   bool Do(const plan::SetUmask& op);

@@ -111,6 +111,15 @@ bool Child::Attach(int mount, int target, const char* destination) {
   return true;
 }
 
+bool Child::Do(const plan::OpenTree& op) {
+  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (op.recursive ? AT_RECURSIVE : 0);
+  const int tree = open_tree(AT_FDCWD, op.source.c_str(), flags);
+  if (tree < 0) return Fail("open_tree", op.source.c_str());
+  // Our own copy of the vector.
+  const_cast<std::vector<int>&>(p_.slots)[static_cast<size_t>(op.slot)] = tree;
+  return ApplyAttr(tree, op.attr, op.source.c_str());
+}
+
 bool Child::Do(const plan::SlaveMounts&) {
   if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return Fail("make / a slave");
   return true;
@@ -294,6 +303,8 @@ bool Child::Do(const plan::SwitchRoot& op) {
     // pivot_root(2), "pivot_root(".", ".")": the old root ends up below the new one and goes without a name.
     if (syscall(SYS_pivot_root, ".", ".") != 0) return Fail("pivot_root");
     if (umount2(".", MNT_DETACH) != 0) return Fail("umount", "the old root");
+  } else if (op.shared) {
+    if (chroot(".") != 0) return Fail("chroot");
   } else {
     if (mount(".", "/", nullptr, MS_MOVE, nullptr) != 0) return Fail("move the root mount onto", "/");
     if (chroot(".") != 0) return Fail("chroot");

@@ -3,6 +3,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -38,7 +39,14 @@ bool Child::Do(const plan::JoinProcess&) {
   return true;
 }
 
-bool Child::Do(const plan::AwaitIdMaps&) { return WaitForGo(); }
+bool Child::Do(const plan::AwaitIdMaps&) {
+  if (!WaitForGo()) return false;
+  // Clone::dumpable was for the maps.
+  prctl(PR_SET_DUMPABLE, 0);
+  return true;
+}
+
+bool Child::Do(const plan::AwaitNetDevices&) { return WaitForGo(); }
 
 bool Child::Do(const plan::UnshareCgroupNamespace&) {
   if (unshare(CLONE_NEWCGROUP) != 0) return Fail("unshare", "cgroup namespace");

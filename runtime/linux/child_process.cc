@@ -94,6 +94,14 @@ bool Child::Do(const plan::SetCpuAffinity& op) {
   return true;
 }
 
+bool Child::Do(const plan::SetMemoryPolicy& op) {
+  // The kernel takes one less than the number of bits that it is told.
+  const size_t bits = op.nodes.empty() ? 0 : op.nodes.size() * 64 + 1;
+  if (syscall(SYS_set_mempolicy, op.mode, op.nodes.empty() ? nullptr : op.nodes.data(), bits) == 0)
+    return true;
+  return Fail("set_mempolicy", op.name.c_str());
+}
+
 bool Child::Do(const plan::NewKeyring& op) {
   // ENOSYS: a kernel without keyrings has none to inherit. A used-up quota must not keep a container from
   // starting, as long as the caller's keyring goes: then an anonymous one.

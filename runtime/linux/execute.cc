@@ -33,8 +33,12 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/linux/id_maps.h"
 #include "runtime/linux/message.h"
+#include "runtime/linux/mount_visit.h"
+#include "runtime/linux/net_devices.h"
 #include "runtime/linux/prepare.h"
+#include "runtime/linux/resctrl.h"
 #include "runtime/sys/close_range.h"
 #include "runtime/sys/failpoint.h"
 #include "runtime/sys/file.h"
@@ -76,6 +80,10 @@ class Execution {
   bool JoinInit(const plan::JoinProcess& join);
   void CloseAllButTheChilds(int report);
   absl::Status RunParentOperations();
+  absl::Status LetChildGoOn();
+  void RestoreCpus();
+  void UnmountJoinedRoot();
+  const plan::JoinNamespace* JoinedMounts() const;
   absl::Status Converse();
   absl::Status TellExists();
   absl::Status OrderStart();
@@ -84,6 +92,7 @@ class Execution {
 
   const ExecuteOptions& options_;
   Preparation preparation_;
+  NetDeviceMoves net_devices_;
   sys::UniqueFd child_end_;
   Executed result_;
   bool has_start_ = false;  // the plan has AwaitStart
@@ -97,13 +106,16 @@ class Execution {
 absl::Status Execution::Attempt() {
   GANTRY_RETURN_IF_ERROR(Prepare(options_, &preparation_));
   result_.cgroup = preparation_.cgroup;
+  result_.warnings = preparation_.warnings;
+  if (JoinedMounts() != nullptr) result_.joined_root = MountId(preparation_.slots[plan::kRootSlot].get());
   for (size_t i = preparation_.prepared.first; i < options_.plan->operations.size(); i++) {
     const plan::Operation& operation = options_.plan->operations[i];
     has_start_ = has_start_ || std::holds_alternative<plan::AwaitStart>(operation);
     if (const auto* hooks = std::get_if<plan::HostHooks>(&operation)) host_hooks_ = hooks;
     silent_ = silent_ && !std::holds_alternative<plan::HostHooks>(operation) &&
               !std::holds_alternative<plan::OpenTerminal>(operation) &&
-              !std::holds_alternative<plan::MountRootByPath>(operation);
+              !std::holds_alternative<plan::MountRootByPath>(operation) &&
+              !std::holds_alternative<plan::MoveNetDevice>(operation);  // which a failure takes back
     const int error = sys::Failpoint(absl::StrCat("linux.", std::visit(OperationName{}, operation)));
     if (error != 0) {
       preparation_.prepared.fail_at = i;
@@ -115,6 +127,7 @@ absl::Status Execution::Attempt() {
   child_end_ = std::move(pair.second);
   preparation_.prepared.sync = child_end_.get();
   GANTRY_RETURN_IF_ERROR(CloneChild());
+  RestoreCpus();
   if (options_.cloned != nullptr) *options_.cloned = true;
   child_end_.reset();
   preparation_.join = {};
@@ -146,7 +159,7 @@ absl::Status Execution::CloneChild() {
   args.flags = preparation_.clone->flags.value | CLONE_PIDFD;
   // Nobody in the namespaces that the child enters may look into it before its execve (CVE-2016-9962): it is
   // born undumpable. No handler of ours runs in it.
-  prctl(PR_SET_DUMPABLE, 0);
+  if (!preparation_.clone->dumpable) prctl(PR_SET_DUMPABLE, 0);
   sigset_t all, old;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, &old);
@@ -219,7 +232,11 @@ bool Execution::JoinInit(const plan::JoinProcess& join) {
   errno = cgroup::JoinSelf(tasks.data(), tasks.size(), &failed);
   if (errno != 0) return false;
   helper_step_ = "setns";
-  return join.flags.value == 0 || setns(options_.init_pidfd, static_cast<int>(join.flags.value)) == 0;
+  if (join.flags.value != 0 && setns(options_.init_pidfd, static_cast<int>(join.flags.value)) != 0)
+    return false;
+  if (!join.enter_root) return true;
+  helper_step_ = "chroot";
+  return fchdir(options_.init_root) == 0 && chroot(".") == 0;
 }
 
 // What the child will use, and nothing else: for the time in which the container can see it.
@@ -306,16 +323,33 @@ void Execution::RunHelper(struct clone_args args, int report) {
   _exit(0);
 }
 
+void Execution::RestoreCpus() {
+  const std::vector<uint64_t>& cpus = preparation_.old_cpus;
+  if (!cpus.empty()) syscall(SYS_sched_setaffinity, 0, cpus.size() * sizeof(uint64_t), cpus.data());
+}
+
+absl::Status Execution::LetChildGoOn() {
+  Message go;
+  go.kind = MessageKind::kGo;
+  const int error = SendMessage(result_.control.get(), go);
+  return error == 0 ? absl::OkStatus() : sys::ErrnoStatus("send", "to the container's process", error);
+}
+
 absl::Status Execution::RunParentOperations() {
   for (const plan::Operation& operation : options_.plan->operations) {
     if (const auto* maps = std::get_if<plan::WriteIdMaps>(&operation)) {
-      GANTRY_RETURN_IF_ERROR(
-          WriteIdMaps(preparation_.proc.get(), result_.pid, maps->uid_mappings, maps->gid_mappings));
-      Message go;
-      go.kind = MessageKind::kGo;
-      if (const int error = SendMessage(result_.control.get(), go)) {
-        return sys::ErrnoStatus("send", "to the container's process", error);
-      }
+      GANTRY_RETURN_IF_ERROR(WriteIdMaps(preparation_.proc.get(), result_.pid, *maps));
+      GANTRY_RETURN_IF_ERROR(LetChildGoOn());
+    } else if (const auto* device = std::get_if<plan::MoveNetDevice>(&operation)) {
+      const int network = device->network == plan::kNoSlot
+                              ? -1
+                              : preparation_.slots[static_cast<size_t>(device->network)].get();
+      GANTRY_RETURN_IF_ERROR(net_devices_.Move(*device, preparation_.proc.get(), result_.pid, network));
+    } else if (std::holds_alternative<plan::AwaitNetDevices>(operation)) {
+      GANTRY_RETURN_IF_ERROR(LetChildGoOn());
+    } else if (const auto* group = std::get_if<plan::JoinResctrlGroup>(&operation)) {
+      GANTRY_ASSIGN_OR_RETURN(const std::string root, FindResctrl());
+      GANTRY_RETURN_IF_ERROR(JoinResctrlGroup(root, *group, result_.pid));
     } else if (const auto* score = std::get_if<plan::SetOomScore>(&operation)) {
       absl::Status status = sys::WriteControlFile(preparation_.proc.get(),
                                                   absl::StrCat(result_.pid, "/oom_score_adj"), score->value);
@@ -346,10 +380,7 @@ absl::Status Execution::Handle(const Message& message, int fd, bool* done) {
       if (host_hooks_ != nullptr && options_.host_hooks) {
         GANTRY_RETURN_IF_ERROR(options_.host_hooks(*host_hooks_, result_.pid));
       }
-      Message go;
-      go.kind = MessageKind::kGo;
-      const int error = SendMessage(result_.control.get(), go);
-      return error == 0 ? absl::OkStatus() : sys::ErrnoStatus("send", "to the container's process", error);
+      return LetChildGoOn();
     }
     case MessageKind::kReady:
       *done = true;
@@ -396,7 +427,27 @@ absl::Status Execution::Converse() {
   return absl::OkStatus();
 }
 
+// In a namespace of others the root would stay mounted.
+void Execution::UnmountJoinedRoot() {
+  if (preparation_.slots.empty() || !preparation_.slots[plan::kRootSlot]) return;
+  const plan::JoinNamespace* join = JoinedMounts();
+  if (join == nullptr) return;
+  UnmountIn(preparation_.slots[static_cast<size_t>(join->slot)].get(),
+            preparation_.slots[plan::kRootSlot].get())
+      .IgnoreError();
+}
+
+const plan::JoinNamespace* Execution::JoinedMounts() const {
+  for (const plan::Operation& operation : options_.plan->operations) {
+    const auto* join = std::get_if<plan::JoinNamespace>(&operation);
+    if (join != nullptr && join->type == oci::NamespaceType::kMount) return join;
+  }
+  return nullptr;
+}
+
 void Execution::Undo() {
+  net_devices_.Undo();
+  UnmountJoinedRoot();
   ReapHelper();
   if (result_.pidfd.valid()) {
     result_.pidfd.Signal(SIGKILL).IgnoreError();
@@ -410,6 +461,7 @@ void Execution::Undo() {
     preparation_.cgroup.KillAll(SIGKILL).IgnoreError();
     preparation_.cgroup.Delete().IgnoreError();
   }
+  RemoveResctrlGroups(preparation_.resctrl_groups).IgnoreError();
 }
 
 }  // namespace

@@ -29,7 +29,8 @@ struct Executed {
   sys::UniqueFd terminal;
   std::string terminal_name;
   sys::UniqueFd root_mount;
-  cgroup::Cgroup cgroup;  // of CreateCgroup
+  cgroup::Cgroup cgroup;     // of CreateCgroup
+  uint64_t joined_root = 0;  // the MountId of a root that is mounted in a mount namespace of others; else 0
   std::vector<std::string> warnings;
 };
 
@@ -39,6 +40,7 @@ struct ExecuteOptions {
   bool clone_parent = false;
   int listen_fd = -1;   // where the child takes its order to start; -1: over Executed::control
   int init_pidfd = -1;  // of JoinProcess
+  int init_root = -1;   // of JoinProcess::enter_root: O_PATH
   const cgroup::Cgroup* join_cgroup = nullptr;  // of a plan without CreateCgroup
 
   // Inherited by the child, which closes it first of all: so that the caller's own close is the last.

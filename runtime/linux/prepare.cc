@@ -17,9 +17,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "runtime/linux/id_maps.h"
+#include "runtime/linux/mount_visit.h"
+#include "runtime/linux/resctrl.h"
 #include "runtime/linux/seccomp.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount_api.h"
@@ -63,7 +67,10 @@ absl::StatusOr<sys::UniqueFd> MakeUserNamespace(int proc, const std::vector<oci:
     for (;;) pause();
   }
   const sys::PidFd process{sys::UniqueFd(pidfd)};
-  absl::Status status = WriteIdMaps(proc, pid, uids, gids);
+  plan::WriteIdMaps maps;
+  maps.uid_mappings = uids;
+  maps.gid_mappings = gids;
+  absl::Status status = WriteIdMaps(proc, pid, maps);
   auto fd = sys::OpenAt(proc, absl::StrCat(pid, "/ns/user"), O_RDONLY);
   process.Signal(SIGKILL).IgnoreError();
   process.Reap(sys::PidFd::Block::kWait).status().IgnoreError();
@@ -76,7 +83,14 @@ struct Preparer {
   Preparation& p;
 
   absl::Status operator()(const plan::CreateCgroup& op) {
-    GANTRY_ASSIGN_OR_RETURN(p.cgroup, cgroup::Cgroup::Create(op.plan, &p.scope));
+    auto made = cgroup::Cgroup::Create(op.plan, &p.scope);
+    const int error = sys::ErrnoOf(made.status());
+    if (op.optional && (error == EACCES || error == EPERM || error == EROFS || error == ENOENT)) {
+      p.warnings.push_back(
+          absl::StrCat("no cgroup, and so no limits, no pause and no statistics: ", made.status().message()));
+      return absl::OkStatus();
+    }
+    GANTRY_ASSIGN_OR_RETURN(p.cgroup, std::move(made));
     p.made_cgroup = true;
     return absl::OkStatus();
   }
@@ -107,7 +121,14 @@ struct Preparer {
   }
 
   absl::Status operator()(const plan::OpenTree& op) {
+    std::optional<MountVisit> visit;
+    if (op.mount_namespace != plan::kNoSlot) {
+      auto entered = MountVisit::Enter(p.slots[static_cast<size_t>(op.mount_namespace)].get());
+      if (!entered.ok()) return entered.status();
+      visit.emplace(*std::move(entered));
+    }
     auto mount = sys::DetachedMount::Copy(AT_FDCWD, op.source, op.recursive);
+    visit.reset();
     if (!mount.ok()) return mount.status();
     if (absl::Status status = Configure(op, *mount); !status.ok()) return sys::Annotate(status, op.source);
     return Keep(op.slot, mount->release());
@@ -137,6 +158,23 @@ struct Preparer {
     auto fd = sys::ConnectUnix(op.path, SOCK_STREAM);
     if (!fd.ok()) return sys::Annotate(fd.status(), "linux.seccomp.listenerPath");
     return Keep(op.slot, *std::move(fd));
+  }
+
+  absl::Status operator()(const plan::RunOnCpus& op) {
+    constexpr size_t kMaxCpus = 8192;  // as far as kernels are built
+    p.old_cpus.resize(kMaxCpus / 64);
+    if (syscall(SYS_sched_getaffinity, 0, kMaxCpus / 8, p.old_cpus.data()) < 0) {
+      return sys::ErrnoStatus("sched_getaffinity", "");
+    }
+    if (syscall(SYS_sched_setaffinity, 0, op.mask.size() * sizeof(uint64_t), op.mask.data()) < 0) {
+      return sys::ErrnoStatus("sched_setaffinity", "process.execCPUAffinity.initial");
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status operator()(const plan::OpenResctrlGroup& op) {
+    GANTRY_ASSIGN_OR_RETURN(const std::string root, FindResctrl());
+    return OpenResctrlGroup(root, op, &p.resctrl_groups);
   }
 
   template <typename Other>
@@ -233,20 +271,6 @@ absl::Status WriteState(int fd, const std::string& text) {
 
 Preparation::~Preparation() {
   if (shared != nullptr) munmap(shared, shared_size);
-}
-
-std::string FormatIdMap(const std::vector<oci::IdMapping>& mappings) {
-  std::string text;
-  for (const oci::IdMapping& mapping : mappings) {
-    absl::StrAppend(&text, mapping.container_id, " ", mapping.host_id, " ", mapping.size, "\n");
-  }
-  return text;
-}
-
-absl::Status WriteIdMaps(int proc, pid_t pid, const std::vector<oci::IdMapping>& uids,
-                         const std::vector<oci::IdMapping>& gids) {
-  GANTRY_RETURN_IF_ERROR(sys::WriteControlFile(proc, absl::StrCat(pid, "/uid_map"), FormatIdMap(uids)));
-  return sys::WriteControlFile(proc, absl::StrCat(pid, "/gid_map"), FormatIdMap(gids));
 }
 
 absl::Status Prepare(const ExecuteOptions& options, Preparation* preparation) {

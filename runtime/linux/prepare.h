@@ -21,6 +21,9 @@ struct Preparation {
   cgroup::Cgroup cgroup;
   bool made_cgroup = false;
   cgroup::NewScope scope;  // of the systemd driver
+  std::vector<std::string> warnings;
+  std::vector<std::string> resctrl_groups;  // that were made
+  std::vector<uint64_t> old_cpus;           // before RunOnCpus; empty: it was not asked for
   cgroup::JoinFds join;
   sys::UniqueFd hook_state, start_hook_state;
   char* shared = nullptr;  // the agent's message
@@ -40,12 +43,6 @@ absl::Status Prepare(const ExecuteOptions& options, Preparation* preparation);
 
 // Fills in what depends on the child's pid.
 absl::Status FillStates(const ExecuteOptions& options, pid_t pid, Preparation* preparation);
-
-// "0 100000 65536\n" and so on, as /proc/PID/uid_map takes it.
-std::string FormatIdMap(const std::vector<oci::IdMapping>& mappings);
-// Writes both maps of the process.
-absl::Status WriteIdMaps(int proc, pid_t pid, const std::vector<oci::IdMapping>& uids,
-                         const std::vector<oci::IdMapping>& gids);
 
 }  // namespace gantry::linux
 

@@ -55,6 +55,8 @@ absl::StatusOr<plan::HostFacts> ProbeHost() {
   char answer = 'N';
   facts.apparmor = enabled.valid() && read(enabled.get(), &answer, 1) == 1 && answer == 'Y';
   facts.selinux = access("/sys/fs/selinux/enforce", F_OK) == 0;
+  facts.uid = geteuid();
+  facts.gid = getegid();
   facts.overlay_lowerdir_append = KernelAtLeast(6, 8);
   facts.mount_setattr = sys::HasMountSetattr();
   return facts;

@@ -101,6 +101,9 @@ TEST(FeaturesTest, NamesEveryHookAndVersion) {
   EXPECT_THAT(text, HasSubstr("\"ociVersionMax\": \"1.3.0\""));
   EXPECT_THAT(text, HasSubstr("\"startContainer\""));
   EXPECT_THAT(text, HasSubstr("\"SCMP_ACT_NOTIFY\""));
+  EXPECT_THAT(text, HasSubstr("\"MPOL_WEIGHTED_INTERLEAVE\""));
+  EXPECT_THAT(text, HasSubstr("\"monitoring\": true"));
+  EXPECT_THAT(text, HasSubstr("\"potentiallyUnsafeConfigAnnotations\""));
   EXPECT_GE(AllCapabilities().size(), 41u);
 }
 

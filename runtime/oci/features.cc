@@ -62,7 +62,12 @@ void WriteLinux(JsonWriter& json, const FeatureFacts& facts) {
   WriteSeccomp(json);
   WriteEnabled(json, "apparmor", facts.apparmor);
   WriteEnabled(json, "selinux", facts.selinux);
-  WriteEnabled(json, "intelRdt", facts.intel_rdt);
+  json.Key("intelRdt");
+  json.StartObject();
+  json.Member("enabled", facts.intel_rdt);
+  json.Member("schemata", facts.intel_rdt);
+  json.Member("monitoring", facts.intel_rdt);
+  json.EndObject();
   json.Key("mountExtensions");
   json.StartObject();
   WriteEnabled(json, "idmap", facts.idmap_mounts);
@@ -135,6 +140,8 @@ std::string FeaturesJson(const FeatureFacts& facts, bool pretty) {
                                "poststop"});
   json.Some("mountOptions", facts.mount_options);
   WriteLinux(json, facts);
+  // What an annotation may change here: the settings of criu.
+  json.Member("potentiallyUnsafeConfigAnnotations", Strings{"org.criu.config"});
   json.Member("annotations", std::map<std::string, std::string>{{"io.gantry.version", GANTRY_VERSION}});
   // Only those that concern nothing but the scope are taken; still, who may set one may lift a limit.
   json.Member("potentiallyUnsafeConfigAnnotations", Strings{"org.systemd.property."});

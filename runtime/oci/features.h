@@ -16,9 +16,9 @@ struct FeatureFacts {
   bool apparmor = true;                    // built in; the host may still lack it, as with the others
   bool selinux = true;
   bool idmap_mounts = true;
-  bool net_devices = false;
-  bool intel_rdt = false;
-  bool memory_policy = false;
+  bool net_devices = true;
+  bool intel_rdt = true;
+  bool memory_policy = true;
   bool systemd_cgroup = true;
 };
 

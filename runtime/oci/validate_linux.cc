@@ -1,6 +1,8 @@
 // The rules of config-linux.md, but for resources and seccomp.
+#include <algorithm>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/oci/sysctl.h"
 #include "runtime/oci/validate.h"
@@ -123,13 +125,23 @@ absl::Status CheckPaths(absl::string_view field, const std::vector<std::string>&
 }
 
 absl::Status CheckIntelRdt(const IntelRdt& rdt) {
-  if (rdt.clos_id == "." || rdt.clos_id == ".." || rdt.clos_id.find('/') != std::string::npos) {
-    return Violation("linux.intelRdt.closID",
-                     absl::StrCat("must be a plain file name, found ", Quoted(rdt.clos_id)));
+  const bool default_class = rdt.clos_id == "/";
+  if (!default_class &&
+      (rdt.clos_id == "." || rdt.clos_id == ".." || rdt.clos_id.find('/') != std::string::npos ||
+       OneOf(rdt.clos_id, {"info", "mon_groups", "mon_data"}))) {
+    return Violation(
+        "linux.intelRdt.closID",
+        absl::StrCat("must be a plain name, or \"/\" for the default class, found ", Quoted(rdt.clos_id)));
+  }
+  const auto one_line = [](const std::string& text) { return text.find('\n') == std::string::npos; };
+  if (!one_line(rdt.l3_cache_schema))
+    return Violation("linux.intelRdt.l3CacheSchema", "must be a single line");
+  if (!rdt.mem_bw_schema.empty() &&
+      (!one_line(rdt.mem_bw_schema) || !absl::StartsWith(rdt.mem_bw_schema, "MB:"))) {
+    return Violation("linux.intelRdt.memBwSchema", "must be a single line that starts with \"MB:\"");
   }
   for (const std::string& line : rdt.schemata) {
-    if (line.find('\n') != std::string::npos)
-      return Violation("linux.intelRdt.schemata", "must hold single lines");
+    if (!one_line(line)) return Violation("linux.intelRdt.schemata", "must hold single lines");
   }
   return absl::OkStatus();
 }
@@ -146,6 +158,22 @@ absl::Status CheckMemoryPolicy(const MemoryPolicy& policy) {
       return Violation("linux.memoryPolicy.flags",
                        absl::StrCat("must be flags of set_mempolicy(2), found ", Quoted(flag)));
     }
+  }
+  // set_mempolicy(2), "Description"; said here, since the kernel only says EINVAL.
+  const bool takes_none = OneOf(policy.mode, {"MPOL_DEFAULT", "MPOL_LOCAL"});
+  const bool may_be_empty = takes_none || policy.mode == "MPOL_PREFERRED";
+  if (takes_none && !policy.nodes.empty()) {
+    return Violation("linux.memoryPolicy.nodes", absl::StrCat(policy.mode, " takes no nodes"));
+  }
+  if (!may_be_empty && policy.nodes.empty()) {
+    return Violation("linux.memoryPolicy.nodes", absl::StrCat(policy.mode, " needs at least one node"));
+  }
+  const auto has = [&policy](absl::string_view flag) {
+    return std::find(policy.flags.begin(), policy.flags.end(), flag) != policy.flags.end();
+  };
+  if (has("MPOL_F_RELATIVE_NODES") && has("MPOL_F_STATIC_NODES")) {
+    return Violation("linux.memoryPolicy.flags",
+                     "MPOL_F_RELATIVE_NODES and MPOL_F_STATIC_NODES exclude each other");
   }
   if (policy.nodes.empty()) return absl::OkStatus();
   return CheckCpuList("linux.memoryPolicy.nodes", policy.nodes);

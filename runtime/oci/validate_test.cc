@@ -184,6 +184,31 @@ TEST(ValidateTest, ResourceRules) {
   EXPECT_EQ(resources([](Resources& r) { r.unified["memory.high"] = "1"; }), "");
 }
 
+TEST(ValidateTest, ResctrlAndMemoryPolicyRules) {
+  const auto closid = [](const std::string& id) {
+    return With([&](Spec& s) { s.linux->intel_rdt.emplace().clos_id = id; });
+  };
+  EXPECT_EQ(closid("gold"), "");
+  EXPECT_EQ(closid("/"), "") << "the default class";
+  for (const char* bad : {"a/b", "/a", "..", "info", "mon_groups"}) {
+    EXPECT_THAT(closid(bad), HasSubstr("closID")) << bad;
+  }
+  EXPECT_THAT(With([](Spec& s) { s.linux->intel_rdt.emplace().mem_bw_schema = "L3:0=f"; }),
+              HasSubstr("memBwSchema"));
+  EXPECT_THAT(With([](Spec& s) { s.linux->intel_rdt.emplace().schemata = {"L3:0=f\nMB:0=1"}; }),
+              HasSubstr("schemata"));
+  const auto policy = [](const MemoryPolicy& policy) {
+    return With([&](Spec& s) { s.linux->memory_policy = policy; });
+  };
+  EXPECT_EQ(policy({"MPOL_BIND", "0-1", {"MPOL_F_STATIC_NODES"}}), "");
+  EXPECT_EQ(policy({"MPOL_PREFERRED", "", {}}), "") << "of the nearest node";
+  EXPECT_THAT(policy({"MPOL_BIND", "", {}}), HasSubstr("at least one node"));
+  EXPECT_THAT(policy({"MPOL_DEFAULT", "0", {}}), HasSubstr("takes no nodes"));
+  EXPECT_THAT(policy({"MPOL_BIND", "0", {"MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"}}),
+              HasSubstr("exclude each other"));
+  EXPECT_THAT(policy({"MPOL_MAGIC", "0", {}}), HasSubstr("MPOL_MAGIC"));
+}
+
 TEST(ValidateTest, SeccompRules) {
   const auto seccomp = [](const std::function<void(Seccomp&)>& change) {
     return With([&](Spec& s) {

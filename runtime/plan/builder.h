@@ -28,8 +28,16 @@ struct Builder {
   // A user namespace other than ours: file systems and devices need other ways.
   bool user_namespace = false;
   bool new_network = false;
+  Slot joined_network = kNoSlot;  // of a network namespace by path
   bool new_pid = false;
   bool new_cgroup_namespace = false;
+  Slot joined_mounts = kNoSlot;  // of a mount namespace by path
+  bool only_chroot = false;      // the root is held by chroot(2) alone
+
+  // The host's mounts as an ordinary user copies them: by the child, which has the right only in its own user
+  // namespace. They go where `trees_at` of the child's operations is, before its mounts change anything.
+  std::vector<OpenTree> trees;
+  size_t trees_at = 0;
 
   // Whether no device can be made: in a user namespace, also in one that we are in ourselves.
   bool only_bound_devices() const { return user_namespace || !facts.cgroup.privileged; }
@@ -39,6 +47,7 @@ struct Builder {
 
   Slot NewSlot() { return slots++; }
   void Before(Operation operation) { before.push_back(std::move(operation)); }
+  void Tree(OpenTree tree);
   void Parent(Operation operation) { parent.push_back(std::move(operation)); }
   void Child(Operation operation) { child.push_back(std::move(operation)); }
   Plan Finish() &&;
@@ -47,6 +56,15 @@ struct Builder {
 // namespaces.cc
 absl::Status PlanNamespaces(const oci::Spec& spec, Builder* builder);
 absl::Status PlanHostAndSysctl(const oci::Spec& spec, Builder* builder);
+
+// net_devices.cc
+absl::Status PlanNetDevices(const oci::Linux& section, Builder* builder);
+
+// resctrl.cc: for create, and for exec, which only joins.
+absl::Status PlanResctrl(const oci::Linux& section, const std::string& id, bool exec, Builder* builder);
+
+// memory_policy.cc
+absl::Status PlanMemoryPolicy(const oci::Linux& section, Builder* builder);
 
 // rootfs.cc
 absl::Status PlanRootfs(const CreateRequest& request, Builder* builder);

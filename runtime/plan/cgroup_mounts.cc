@@ -57,11 +57,12 @@ void PlanHierarchy(const cgroup::Hierarchy& hierarchy, const cgroup::Plan& plan,
   if (directory == nullptr) return;  // a hierarchy in which the container has no cgroup
   OpenTree tree;
   tree.slot = builder->NewSlot();
-  tree.source = directory->path;
+  // An ordinary user's container may well have no cgroup: then what its user sees himself.
+  tree.source = builder->facts.unprivileged() ? hierarchy.mount_point : directory->path;
   tree.attr = attr;
   if (tree.attr.propagation.value == 0) tree.attr.propagation = {MS_PRIVATE, false};
   builder->Child(AttachMount{tree.slot, tree.source, destination});
-  builder->Before(std::move(tree));
+  builder->Tree(std::move(tree));
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ void PlanBoundDevice(const std::string& path, Builder* builder) {
   tree.source = path;
   tree.attr.propagation = {MS_PRIVATE, false};
   builder->Child(AttachMount{tree.slot, path, path});
-  builder->Before(std::move(tree));
+  builder->Tree(std::move(tree));
 }
 
 absl::Status PlanDevice(const oci::Device& device, Builder* builder) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/plan/builder.h"
 #include "runtime/plan/mount_options.h"
@@ -30,6 +31,25 @@ std::string Destination(const oci::Mount& mount) {
   return absl::StartsWith(mount.destination, "/") ? mount.destination : absl::StrCat("/", mount.destination);
 }
 
+// devpts takes no group that the container does not know: `spec` writes that of the terminals, 5, which a mapping
+// of one number lacks.
+void DropUnmappedGroup(const oci::Linux& section, MountFilesystem* mount, Builder* builder) {
+  const oci::Namespace* user = section.FindNamespace(oci::NamespaceType::kUser);
+  if (mount->type != "devpts" || user == nullptr || !user->path.empty()) return;
+  auto& params = mount->params;
+  for (size_t i = params.size(); i-- > 0;) {
+    uint32_t gid = 0;
+    if (params[i].key != "gid" || !absl::SimpleAtoi(params[i].value.value_or(""), &gid)) continue;
+    const auto maps = [gid](const oci::IdMapping& map) {
+      return gid >= map.container_id && gid - map.container_id < map.size;
+    };
+    if (std::any_of(section.gid_mappings.begin(), section.gid_mappings.end(), maps)) continue;
+    builder->warnings.push_back(absl::StrCat("mounts (", mount->destination, "): gid=", gid,
+                                             " is left out: linux.gidMappings does not map it"));
+    params.erase(params.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
 bool IsDev(const std::string& destination) { return destination == "/dev" || destination == "/dev/"; }
 
 absl::Status PlanFilesystem(const oci::Spec& spec, const oci::Mount& mount, MountOptions options,
@@ -44,6 +64,7 @@ absl::Status PlanFilesystem(const oci::Spec& spec, const oci::Mount& mount, Moun
     return absl::InvalidArgumentError("the option \"tmpcopyup\" is for a tmpfs only");
   }
   operation.copy_up = options.copy_up;
+  DropUnmappedGroup(*spec.linux, &operation, builder);
   operation.mode_of_destination = mount.type == "tmpfs" && !HasParam(operation.params, "mode");
   const bool readonly = (operation.attr.set & MOUNT_ATTR_RDONLY) != 0;
   if (readonly && !ReadonlyByMountAlone(mount.type)) operation.params.push_back({"ro", std::nullopt});
@@ -106,7 +127,10 @@ absl::Status PlanBind(const oci::Mount& mount, const std::string& bundle, Propag
     return absl::InvalidArgumentError("the option \"idmap\" needs uidMappings and gidMappings");
   }
   AttachMount attach{tree.slot, tree.source, Destination(mount)};
-  builder->Before(std::move(tree));
+  if (builder->facts.unprivileged() && !tree.uid_mappings.empty()) {
+    return absl::FailedPreconditionError("an id-mapped mount needs root");
+  }
+  builder->Tree(std::move(tree));
   builder->Child(std::move(attach));
   return absl::OkStatus();
 }

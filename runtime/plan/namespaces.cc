@@ -62,11 +62,6 @@ bool NeedsHelper(const oci::Linux& section) {
 
 absl::Status PlanOne(const oci::Linux& section, const oci::Namespace& entry, Builder* builder) {
   const bool is_new = entry.path.empty();
-  if (entry.type == NamespaceType::kMount && !is_new) {
-    return absl::UnimplementedError(absl::StrCat(
-        "linux.namespaces: joining the mount namespace ", entry.path,
-        " is not supported; leave the path out, so that the container gets a mount namespace of its own"));
-  }
   if (entry.type == NamespaceType::kUser) builder->user_namespace = true;
   if (is_new) {
     if (entry.type == NamespaceType::kCgroup) {
@@ -81,7 +76,32 @@ absl::Status PlanOne(const oci::Linux& section, const oci::Namespace& entry, Bui
   const Slot slot = builder->NewSlot();
   builder->Before(OpenNamespace{slot, entry.type, entry.path, HasSysctlOf(section, entry.type)});
   builder->Child(JoinNamespace{slot, entry.type, builder->clone.helper});
+  if (entry.type == NamespaceType::kNetwork) builder->joined_network = slot;
+  if (entry.type == NamespaceType::kMount) {
+    builder->joined_mounts = slot;
+    builder->only_chroot = true;
+  }
   return absl::OkStatus();
+}
+
+bool IsOwnNumberAlone(const std::vector<oci::IdMapping>& mappings, uint32_t own) {
+  return mappings.size() == 1 && mappings[0].size == 1 && mappings[0].host_id == own;
+}
+
+// user_namespaces(7), "Defining user and group ID mappings": an ordinary user may map his own number, and that of
+// his group only if setgroups(2) is denied. For more there are two programs with more rights (subuid(5)).
+WriteIdMaps PlanIdMaps(const oci::Linux& section, const HostFacts& facts) {
+  WriteIdMaps maps;
+  maps.uid_mappings = section.uid_mappings;
+  maps.gid_mappings = section.gid_mappings;
+  if (!facts.unprivileged()) return maps;
+  if (!IsOwnNumberAlone(maps.uid_mappings, facts.uid)) maps.uid_program = "newuidmap";
+  if (IsOwnNumberAlone(maps.gid_mappings, facts.gid)) {
+    maps.deny_setgroups = true;
+  } else {
+    maps.gid_program = "newgidmap";
+  }
+  return maps;
 }
 
 absl::Status PlanUser(const oci::Linux& section, const oci::Namespace& user, Builder* builder) {
@@ -90,7 +110,8 @@ absl::Status PlanUser(const oci::Linux& section, const oci::Namespace& user, Bui
       return absl::InvalidArgumentError(
           "linux.uidMappings and linux.gidMappings: a new user namespace needs both");
     }
-    builder->Parent(WriteIdMaps{section.uid_mappings, section.gid_mappings});
+    builder->Parent(PlanIdMaps(section, builder->facts));
+    builder->clone.dumpable = builder->facts.unprivileged();
     builder->Child(AwaitIdMaps{});
   }
   return absl::OkStatus();
@@ -106,16 +127,21 @@ absl::Status PlanNamespaces(const oci::Spec& spec, Builder* builder) {
         "untouched");
   }
   builder->clone.helper = NeedsHelper(section);
+  const auto plan_user = [&]() -> absl::Status {
+    const oci::Namespace* user = section.FindNamespace(NamespaceType::kUser);
+    if (user == nullptr) return absl::OkStatus();
+    GANTRY_RETURN_IF_ERROR(PlanOne(section, *user, builder));
+    return PlanUser(section, *user, builder);
+  };
+  // The user namespace last: inside it the right to enter the others is gone. But an ordinary user has a right to
+  // them only inside it.
+  const bool user_first = builder->facts.unprivileged();
+  if (user_first) GANTRY_RETURN_IF_ERROR(plan_user());
   for (const oci::Namespace& entry : section.namespaces) {
     if (entry.type == NamespaceType::kUser) continue;
     GANTRY_RETURN_IF_ERROR(PlanOne(section, entry, builder));
   }
-  // The user namespace last: inside it the right to enter the others is gone.
-  const oci::Namespace* user = section.FindNamespace(NamespaceType::kUser);
-  if (user != nullptr) {
-    GANTRY_RETURN_IF_ERROR(PlanOne(section, *user, builder));
-    GANTRY_RETURN_IF_ERROR(PlanUser(section, *user, builder));
-  }
+  if (!user_first) GANTRY_RETURN_IF_ERROR(plan_user());
   for (const auto& [clock, offset] : section.time_offsets) {
     builder->clone.time_offsets.emplace_back(clock, offset);
   }
@@ -126,7 +152,7 @@ absl::Status PlanNamespaces(const oci::Spec& spec, Builder* builder) {
   if (builder->new_cgroup_namespace) builder->Child(UnshareCgroupNamespace{});
   builder->Child(NewSession{});
   if (builder->new_network) builder->Child(LoopbackUp{});
-  return absl::OkStatus();
+  return PlanNetDevices(section, builder);
 }
 
 absl::Status PlanHostAndSysctl(const oci::Spec& spec, Builder* builder) {

@@ -70,7 +70,8 @@ struct Param {
 struct CreateCgroup {
   static constexpr char kName[] = "CreateCgroup";
   cgroup::Plan plan;
-  GANTRY_FIELDS(v("plan", plan);)
+  bool optional = false;  // left out with a warning if we may not make it
+  GANTRY_FIELDS(v("optional", optional); v("plan", plan);)
 };
 
 // Opens an existing namespace and checks its type.
@@ -83,7 +84,8 @@ struct OpenNamespace {
   GANTRY_FIELDS(v("slot", slot); v("type", type); v("path", path); v("must_not_be_ours", must_not_be_ours);)
 };
 
-// open_tree(2): a detached copy of a mount of the host.
+// open_tree(2): a detached copy of a mount of the host. By the parent, if it stands before Clone; else by the
+// child, which as an ordinary user has the right only in its own user namespace.
 struct OpenTree {
   static constexpr char kName[] = "OpenTree";
   Slot slot = kNoSlot;
@@ -92,6 +94,7 @@ struct OpenTree {
   MountAttr attr;
   std::vector<oci::IdMapping> uid_mappings, gid_mappings;  // not empty: an id-mapped mount
   bool idmap_recursive = false;
+  Slot mount_namespace = kNoSlot;  // where `source` is looked up; kNoSlot: here
   GANTRY_FIELDS(v("slot", slot); v("source", source); v("recursive", recursive); v("attr", attr);
                 v("uid_mappings", uid_mappings); v("gid_mappings", gid_mappings);)
 };
@@ -126,16 +129,60 @@ struct Clone {
   static constexpr char kName[] = "Clone";
   CloneFlags flags;
   bool helper = false;
+  bool dumpable = false;  // until AwaitIdMaps, so that an ordinary user may write the maps
   std::vector<std::pair<std::string, oci::TimeOffset>> time_offsets;  // of a new time namespace
   GANTRY_FIELDS(v("flags", flags); v("helper", helper); v("time_offsets", time_offsets);)
 };
 
+// Which CPUs we ourselves run on until the clone, and so the child until its cgroup says more
+// (process.execCPUAffinity.initial). Undone after the clone.
+struct RunOnCpus {
+  static constexpr char kName[] = "RunOnCpus";
+  std::vector<uint64_t> mask;  // bit n of word n/64: CPU n
+  GANTRY_FIELDS(v("mask", mask);)
+};
+
+// A class of service of the CPU's resource control (linux.intelRdt).
+struct OpenResctrlGroup {
+  static constexpr char kName[] = "OpenResctrlGroup";
+  std::string group;                   // below the mount point; empty: the default class
+  bool exclusive = false;              // the container's own: must not be there yet
+  bool create = false;                 // is made if it is not there; otherwise that is an error
+  std::vector<std::string> must_hold;  // lines that an existing group must have already
+  std::vector<std::string> schemata;   // lines that are written
+  std::string monitor;                 // the monitoring group to be made; empty: none
+  GANTRY_FIELDS(v("group", group); v("exclusive", exclusive); v("create", create); v("must_hold", must_hold);
+                v("schemata", schemata); v("monitor", monitor);)
+};
+
 // ---- the parent, after the clone -------------------------------------------------------------------------
+
+// Writes the child's pid there.
+struct JoinResctrlGroup {
+  static constexpr char kName[] = "JoinResctrlGroup";
+  std::string group, monitor;  // as in OpenResctrlGroup
+  GANTRY_FIELDS(v("group", group); v("monitor", monitor);)
+};
+
+// Moves a device of our network namespace into the container's, with its addresses, and sets it up.
+struct MoveNetDevice {
+  static constexpr char kName[] = "MoveNetDevice";
+  std::string name, new_name;
+  Slot network = kNoSlot;  // kNoSlot: the child's new namespace
+  GANTRY_FIELDS(v("name", name); v("new_name", new_name);)
+};
 
 struct WriteIdMaps {
   static constexpr char kName[] = "WriteIdMaps";
   std::vector<oci::IdMapping> uid_mappings, gid_mappings;
-  GANTRY_FIELDS(v("uid_mappings", uid_mappings); v("gid_mappings", gid_mappings);)
+  // The programs that write a map for an ordinary user who has more than his own number (subuid(5)); empty: we
+  // write it.
+  std::string uid_program, gid_program;
+  bool deny_setgroups =
+      false;  // user_namespaces(7): otherwise an ordinary user may not write the groups' map
+  GANTRY_FIELDS(v("uid_mappings", uid_mappings); v("gid_mappings", gid_mappings);
+                v("uid_program", uid_program); v("gid_program", gid_program);
+                v("deny_setgroups", deny_setgroups);)
 };
 
 // ---- the child: namespaces -------------------------------------------------------------------------------
@@ -161,7 +208,8 @@ struct JoinNamespace {
 struct JoinProcess {
   static constexpr char kName[] = "JoinProcess";
   CloneFlags flags;
-  GANTRY_FIELDS(v("flags", flags);)
+  bool enter_root = false;  // init's root is not that of its mount namespace
+  GANTRY_FIELDS(v("flags", flags); v("enter_root", enter_root);)
 };
 
 struct AwaitIdMaps {
@@ -188,6 +236,12 @@ struct NewSession {
 
 struct LoopbackUp {
   static constexpr char kName[] = "LoopbackUp";
+  GANTRY_FIELDS()
+};
+
+// The parent has moved all network devices: what follows may be about them.
+struct AwaitNetDevices {
+  static constexpr char kName[] = "AwaitNetDevices";
   GANTRY_FIELDS()
 };
 
@@ -315,11 +369,12 @@ struct ReadonlyPath {
   GANTRY_FIELDS(v("path", hidden.path); v("in", hidden.in);)
 };
 
-// pivot_root(2) and umount2(2), or MS_MOVE and chroot(2).
+// pivot_root(2) and umount2(2), or MS_MOVE and chroot(2), or chroot(2) alone.
 struct SwitchRoot {
   static constexpr char kName[] = "SwitchRoot";
   bool pivot = true;
-  GANTRY_FIELDS(v("pivot", pivot);)
+  bool shared = false;  // others live in this mount namespace: it keeps its root
+  GANTRY_FIELDS(v("pivot", pivot); v("shared", shared);)
 };
 
 struct SetRootAttr {
@@ -395,6 +450,15 @@ struct SetCpuAffinity {
   static constexpr char kName[] = "SetCpuAffinity";
   std::vector<uint64_t> mask;  // bit n of word n/64: CPU n
   GANTRY_FIELDS(v("mask", mask);)
+};
+
+// After the cgroup was joined: its cpuset limits the nodes.
+struct SetMemoryPolicy {
+  static constexpr char kName[] = "SetMemoryPolicy";
+  std::string name;             // "MPOL_BIND"
+  int mode = 0;                 // with its flags, as set_mempolicy(2) takes it
+  std::vector<uint64_t> nodes;  // bit n of word n/64: node n
+  GANTRY_FIELDS(v("name", name); v("mode", mode); v("nodes", nodes);)
 };
 
 struct NewKeyring {
@@ -495,15 +559,16 @@ struct Exec {
 #undef GANTRY_FIELDS
 
 using Operation =
-    std::variant<CreateCgroup, OpenNamespace, OpenTree, NewMount, CompileSeccomp, ConnectSeccompAgent, Clone,
-                 WriteIdMaps, JoinCgroup, JoinNamespace, JoinProcess, AwaitIdMaps, UnshareCgroupNamespace,
-                 BecomeRoot, NewSession, LoopbackUp, SetHostname, SetDomainname, WriteSysctl, SlaveMounts,
-                 AttachRoot, MountRootByPath, MountFilesystem, AttachMount, SetMountAttr, MakeSymlink,
-                 MakeDevice, OpenTerminal, MaskPath, ReadonlyPath, SwitchRoot, SetRootAttr, HostHooks,
-                 ContainerHooks, SetStdio, SetRlimit, SetOomScore, SetPersonality, SetIoPriority,
-                 SetScheduler, SetCpuAffinity, NewKeyring, SetLabel, SetUmask, FindHome, EnterDirectory,
-                 SetUser, SetCapabilities, FindProgram, CloseDescriptors, AwaitStart, SetNoNewPrivileges,
-                 LoadSeccomp, Exec>;
+    std::variant<CreateCgroup, OpenNamespace, OpenTree, NewMount, CompileSeccomp, ConnectSeccompAgent,
+                 RunOnCpus, OpenResctrlGroup, Clone, WriteIdMaps, JoinResctrlGroup, MoveNetDevice,
+                 AwaitNetDevices, SetMemoryPolicy, JoinCgroup, JoinNamespace, JoinProcess, AwaitIdMaps,
+                 UnshareCgroupNamespace, BecomeRoot, NewSession, LoopbackUp, SetHostname, SetDomainname,
+                 WriteSysctl, SlaveMounts, AttachRoot, MountRootByPath, MountFilesystem, AttachMount,
+                 SetMountAttr, MakeSymlink, MakeDevice, OpenTerminal, MaskPath, ReadonlyPath, SwitchRoot,
+                 SetRootAttr, HostHooks, ContainerHooks, SetStdio, SetRlimit, SetOomScore, SetPersonality,
+                 SetIoPriority, SetScheduler, SetCpuAffinity, NewKeyring, SetLabel, SetUmask, FindHome,
+                 EnterDirectory, SetUser, SetCapabilities, FindProgram, CloseDescriptors, AwaitStart,
+                 SetNoNewPrivileges, LoadSeccomp, Exec>;
 
 struct Plan {
   std::vector<Operation> operations;

@@ -15,21 +15,25 @@
 namespace gantry::plan {
 namespace {
 
-absl::Status RefuseUnsupported(const oci::Linux& section) {
-  if (section.intel_rdt.has_value()) {
-    return absl::UnimplementedError("linux.intelRdt is not supported; remove it");
+// What an ordinary user cannot have, said before the kernel says EPERM.
+absl::Status CheckRights(const CreateRequest& request, const HostFacts& facts) {
+  if (!facts.unprivileged()) return absl::OkStatus();
+  if (request.spec->linux->FindNamespace(oci::NamespaceType::kUser) == nullptr) {
+    return absl::FailedPreconditionError(
+        "linux.namespaces: without root a container needs a user namespace; `gantry-oci spec --rootless` "
+        "writes a "
+        "configuration that has one");
   }
-  if (section.memory_policy.has_value()) {
-    return absl::UnimplementedError("linux.memoryPolicy is not supported; remove it");
-  }
-  if (!section.net_devices.empty()) {
-    return absl::UnimplementedError(
-        "linux.netDevices is not supported; move the devices from a createRuntime hook");
+  for (const RootfsMount& mount : request.rootfs_mounts) {
+    if (mount.type != "bind") {
+      return absl::FailedPreconditionError(
+          absl::StrCat("rootfs: mounting ", mount.type, " from outside needs root; mount it on root.path"));
+    }
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckRequest(const CreateRequest& request) {
+absl::Status CheckRequest(const CreateRequest& request, const HostFacts& facts) {
   const oci::Spec& spec = *request.spec;
   if (!spec.process.has_value())
     return absl::InvalidArgumentError("process: must be there to start a container");
@@ -37,7 +41,7 @@ absl::Status CheckRequest(const CreateRequest& request) {
     return absl::InvalidArgumentError("root.path: must name the root file system");
   }
   if (!spec.linux.has_value()) return absl::InvalidArgumentError("linux: must be there on this platform");
-  return RefuseUnsupported(*spec.linux);
+  return CheckRights(request, facts);
 }
 
 HiddenPath Hidden(const std::string& path, const Builder& builder) {
@@ -85,8 +89,19 @@ void PlanCreateHooks(const oci::Hooks& hooks, Builder* builder) {
 
 }  // namespace
 
+void Builder::Tree(OpenTree tree) {
+  if (facts.unprivileged()) {
+    trees.push_back(std::move(tree));
+    return;
+  }
+  tree.mount_namespace = joined_mounts;
+  Before(std::move(tree));
+}
+
 Plan Builder::Finish() && {
   Plan plan;
+  child.insert(child.begin() + static_cast<std::ptrdiff_t>(trees_at), std::make_move_iterator(trees.begin()),
+               std::make_move_iterator(trees.end()));
   plan.operations.reserve(before.size() + 1 + parent.size() + child.size());
   const auto append = [&plan](std::vector<Operation>& part) {
     plan.operations.insert(plan.operations.end(), std::make_move_iterator(part.begin()),
@@ -103,7 +118,7 @@ Plan Builder::Finish() && {
 }
 
 absl::StatusOr<Plan> PlanCreate(const CreateRequest& request, const HostFacts& facts) {
-  GANTRY_RETURN_IF_ERROR(CheckRequest(request));
+  GANTRY_RETURN_IF_ERROR(CheckRequest(request, facts));
   const oci::Spec& spec = *request.spec;
   Builder builder(facts);
   builder.NewSlot();  // kRootSlot
@@ -113,8 +128,11 @@ absl::StatusOr<Plan> PlanCreate(const CreateRequest& request, const HostFacts& f
   placement.annotations = &spec.annotations;
   GANTRY_ASSIGN_OR_RETURN(cgroup::Plan cgroup, cgroup::PlanCreate(facts.cgroup, placement, resources));
   cgroup.owner_uid = CgroupOwner(spec, facts.cgroup);
-  builder.Before(CreateCgroup{cgroup});
+  // Limits that cannot be had are not left out unasked.
+  const bool optional = request.rootless.value_or(!facts.cgroup.privileged && cgroup.writes.empty());
+  builder.Before(CreateCgroup{cgroup, optional});
 
+  GANTRY_RETURN_IF_ERROR(PlanResctrl(*spec.linux, request.id, /*exec=*/false, &builder));
   GANTRY_RETURN_IF_ERROR(PlanNamespaces(spec, &builder));
   GANTRY_RETURN_IF_ERROR(PlanRootfs(request, &builder));
   // Up to here a new user namespace's child is the host's root as far as files go, and reaches the bundle.
@@ -143,8 +161,15 @@ absl::StatusOr<Plan> PlanExec(const ExecRequest& request, const HostFacts& facts
   builder.NewSlot();  // kRootSlot
   builder.user_namespace = (request.join_flags & CLONE_NEWUSER) != 0;
   builder.clone.helper = true;
+  if (request.spec != nullptr && request.spec->linux.has_value() && !request.id.empty()) {
+    GANTRY_RETURN_IF_ERROR(PlanResctrl(*request.spec->linux, request.id, /*exec=*/true, &builder));
+  }
   builder.Child(JoinCgroup{true});
-  builder.Child(JoinProcess{{request.join_flags}});
+  const oci::Namespace* mounts = request.spec != nullptr && request.spec->linux.has_value()
+                                     ? request.spec->linux->FindNamespace(oci::NamespaceType::kMount)
+                                     : nullptr;
+  builder.only_chroot = mounts != nullptr && !mounts->path.empty();
+  builder.Child(JoinProcess{{request.join_flags}, builder.only_chroot});
   if (builder.user_namespace) builder.Child(BecomeRoot{});
   builder.Child(NewSession{});
   if (request.process->terminal) {

@@ -6,6 +6,7 @@
 #define GANTRY_RUNTIME_PLAN_PLANNER_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ struct CreateRequest {
   bool no_pivot = false;
   bool no_new_keyring = false;
   int preserve_fds = 0;
+  // Whether a cgroup that may not be made is left out with a warning. Absent: for an ordinary user, and in a user
+  // namespace, if no limit needs it.
+  std::optional<bool> rootless;
 };
 
 absl::StatusOr<Plan> PlanCreate(const CreateRequest& request, const HostFacts& facts);
@@ -40,9 +44,16 @@ absl::StatusOr<Plan> PlanCreate(const CreateRequest& request, const HostFacts& f
 struct ExecRequest {
   const oci::Process* process = nullptr;  // has passed oci::ValidateProcess
   const oci::Spec* spec = nullptr;        // the container's, for seccomp and personality; may be null
+  std::string id;                         // the container's, for its resource control group; may be empty
   uint64_t join_flags = 0;                // CLONE_NEW*: the namespaces in which init differs from us
   int preserve_fds = 0;
 };
+
+// The container's class of service, as a directory below the mount point of resctrl; empty: that itself.
+std::string ResctrlGroup(const oci::IntelRdt& rdt, const std::string& id);
+// The directories below the mount point of resctrl that were made for this container, and go with it. A class of
+// service that has a closID stays.
+std::vector<std::string> OwnResctrlGroups(const oci::Linux& section, const std::string& id);
 
 absl::StatusOr<Plan> PlanExec(const ExecRequest& request, const HostFacts& facts);
 

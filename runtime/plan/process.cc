@@ -1,3 +1,4 @@
+#include <linux/capability.h>
 #include <linux/ioprio.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -10,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "runtime/plan/bit_list.h"
 #include "runtime/plan/builder.h"
 #include "runtime/plan/capabilities.h"
 #include "runtime/sys/status.h"
@@ -77,7 +79,10 @@ absl::Status PlanLimits(const oci::Process& process, Builder* builder) {
     }
     builder->Child(SetRlimit{limit.type, resource, limit.soft, limit.hard});
   }
-  if (process.oom_score_adj.has_value()) builder->Parent(SetOomScore{absl::StrCat(*process.oom_score_adj)});
+  if (process.oom_score_adj.has_value()) {
+    // First: while the maps are awaited, an ordinary user may write the child's files.
+    builder->parent.insert(builder->parent.begin(), SetOomScore{absl::StrCat(*process.oom_score_adj)});
+  }
   return absl::OkStatus();
 }
 
@@ -111,33 +116,20 @@ absl::Status PlanScheduling(const oci::Process& process, Builder* builder) {
   return absl::OkStatus();
 }
 
-// "0-3,7" as a bit mask; at most 8192 CPUs, which is what kernels are built for.
-absl::Status ParseCpuList(absl::string_view text, std::vector<uint64_t>* mask) {
-  constexpr unsigned kMaxCpus = 8192;
-  for (absl::string_view part : absl::StrSplit(text, ',')) {
-    const std::pair<absl::string_view, absl::string_view> range =
-        absl::StrSplit(part, absl::MaxSplits('-', 1));
-    unsigned first = 0, last = 0;
-    const bool one = !absl::StrContains(part, '-');
-    if (!absl::SimpleAtoi(range.first, &first) ||
-        !absl::SimpleAtoi(one ? range.first : range.second, &last) || first > last || last >= kMaxCpus) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("process.execCPUAffinity: \"", text, "\" is no list of CPUs such as 0-3,7"));
-    }
-    if (mask->size() <= last / 64) mask->resize(last / 64 + 1);
-    for (unsigned cpu = first; cpu <= last; cpu++) (*mask)[cpu / 64] |= uint64_t{1} << (cpu % 64);
-  }
-  return absl::OkStatus();
-}
-
 absl::Status PlanAffinity(const oci::Process& process, Builder* builder) {
   if (!process.exec_cpu_affinity.has_value()) return absl::OkStatus();
   const oci::ExecCpuAffinity& affinity = *process.exec_cpu_affinity;
-  const std::string& list = affinity.final.empty() ? affinity.initial : affinity.final;
-  if (list.empty()) return absl::OkStatus();
-  SetCpuAffinity operation;
-  GANTRY_RETURN_IF_ERROR(ParseCpuList(list, &operation.mask));
-  builder->Child(std::move(operation));
+  if (!affinity.initial.empty()) {
+    RunOnCpus operation;
+    GANTRY_ASSIGN_OR_RETURN(operation.mask,
+                            ParseBitList(affinity.initial, "process.execCPUAffinity.initial"));
+    builder->Before(std::move(operation));
+  }
+  if (!affinity.final.empty()) {
+    SetCpuAffinity operation;
+    GANTRY_ASSIGN_OR_RETURN(operation.mask, ParseBitList(affinity.final, "process.execCPUAffinity.final"));
+    builder->Child(std::move(operation));
+  }
   return absl::OkStatus();
 }
 
@@ -183,7 +175,12 @@ uint64_t CapabilityMask(const std::vector<std::string>& names, absl::string_view
   uint64_t mask = 0;
   for (const std::string& name : names) {
     const int bit = CapabilityBit(name);
-    if (bit < 0) {
+    if (bit == CAP_SYS_CHROOT && builder->only_chroot) {
+      builder->warnings.push_back(
+          absl::StrCat("process.capabilities.", set,
+                       ": CAP_SYS_CHROOT is left out: in a mount namespace of others it would "
+                       "lead out of the container's root"));
+    } else if (bit < 0) {
       builder->warnings.push_back(absl::StrCat("process.capabilities.", set, ": unknown capability ", name));
     } else if ((available >> bit & 1) == 0) {
       builder->warnings.push_back(
@@ -248,6 +245,14 @@ absl::Status PlanSeccomp(const oci::Seccomp& profile, Builder* builder, LoadSecc
   return absl::OkStatus();
 }
 
+bool GroupsAreDenied(const Builder& builder) {
+  for (const Operation& operation : builder.parent) {
+    const auto* maps = std::get_if<WriteIdMaps>(&operation);
+    if (maps != nullptr && maps->deny_setgroups) return true;
+  }
+  return false;
+}
+
 // From the user on: what may fail is done before the program is started, the filter after.
 absl::Status PlanUserAndProgram(const ProcessContext& context, Builder* builder) {
   const oci::Process& process = *context.process;
@@ -265,7 +270,13 @@ absl::Status PlanUserAndProgram(const ProcessContext& context, Builder* builder)
   // As late as our right to raise them allows: a tight limit binds the program, not what sets it up.
   GANTRY_RETURN_IF_ERROR(PlanLimits(process, builder));
   if (process.user.umask.has_value()) builder->Child(SetUmask{*process.user.umask});
-  builder->Child(SetUser{process.user.uid, process.user.gid, process.user.additional_gids, true});
+  const bool denied = GroupsAreDenied(*builder);
+  if (denied && !process.user.additional_gids.empty()) {
+    return absl::FailedPreconditionError(
+        "process.user.additionalGids: a user who maps only his own group may not set groups; map more with "
+        "/etc/subgid, or leave them out");
+  }
+  builder->Child(SetUser{process.user.uid, process.user.gid, process.user.additional_gids, !denied});
   builder->Child(capabilities);
   builder->Child(EnterDirectory{process.cwd, false, false});
   // Closed first: a program named /proc/self/fd/N/... must not be found through a descriptor of ours.
@@ -295,8 +306,10 @@ absl::Status PlanProcess(const ProcessContext& context, Builder* builder) {
   if (!context.keyring.empty()) builder->Child(NewKeyring{context.keyring});
   GANTRY_RETURN_IF_ERROR(PlanScheduling(process, builder));
   if (context.exec) GANTRY_RETURN_IF_ERROR(PlanAffinity(process, builder));
-  if (context.linux_section != nullptr)
+  if (context.linux_section != nullptr) {
+    GANTRY_RETURN_IF_ERROR(PlanMemoryPolicy(*context.linux_section, builder));
     GANTRY_RETURN_IF_ERROR(PlanPersonality(*context.linux_section, builder));
+  }
   GANTRY_RETURN_IF_ERROR(PlanLabels(process, builder));
   return PlanUserAndProgram(context, builder);
 }

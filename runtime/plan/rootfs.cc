@@ -111,7 +111,7 @@ absl::Status PlanRootfsMount(const RootfsMount& mount, const std::string& root_p
   } else {
     MountAttr attr = options->attr;
     if (attr.propagation.value == 0) attr.propagation = {MS_PRIVATE, true};
-    builder->Before(OpenTree{slot, mount.source, options->recursive_bind, attr, {}, {}, false});
+    builder->Tree(OpenTree{slot, mount.source, options->recursive_bind, attr, {}, {}, false});
     if (first) builder->Child(AttachRoot{slot, root_path});
   }
   if (!first) builder->Child(AttachMount{slot, mount.source, mount.target});
@@ -122,7 +122,9 @@ absl::Status PlanRootfsMount(const RootfsMount& mount, const std::string& root_p
 
 absl::Status PlanRootfs(const CreateRequest& request, Builder* builder) {
   const std::string path = RootPath(request);
-  builder->Child(SlaveMounts{});
+  // A namespace in which others live stays as it is.
+  if (builder->joined_mounts == kNoSlot) builder->Child(SlaveMounts{});
+  builder->trees_at = builder->child.size();
   Propagation wanted;
   if (!request.spec->linux->rootfs_propagation.empty() &&
       !ParsePropagation(request.spec->linux->rootfs_propagation, &wanted)) {
@@ -137,7 +139,7 @@ absl::Status PlanRootfs(const CreateRequest& request, Builder* builder) {
     MountAttr attr;
     const bool receives = wanted.value == MS_SLAVE || wanted.value == MS_SHARED;
     attr.propagation = {static_cast<uint64_t>(receives ? MS_SLAVE : MS_PRIVATE), true};
-    builder->Before(OpenTree{kRootSlot, path, true, attr, {}, {}, false});
+    builder->Tree(OpenTree{kRootSlot, path, true, attr, {}, {}, false});
     builder->Child(AttachRoot{kRootSlot, path});
     return absl::OkStatus();
   }
@@ -150,7 +152,8 @@ absl::Status PlanRootfs(const CreateRequest& request, Builder* builder) {
 }
 
 absl::Status PlanRootSwitch(const CreateRequest& request, Builder* builder) {
-  builder->Child(SwitchRoot{!request.no_pivot});
+  const bool shared = builder->joined_mounts != kNoSlot;
+  builder->Child(SwitchRoot{!request.no_pivot && !shared, shared});
   SetRootAttr attr;
   attr.readonly = request.spec->root->readonly;
   ParsePropagation(request.spec->linux->rootfs_propagation, &attr.propagation);

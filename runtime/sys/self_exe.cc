@@ -175,9 +175,16 @@ absl::StatusOr<UniqueFd> RunFromReadOnlyMount(char** argv) {
   struct statvfs fs;
   if (statvfs("/proc/self/exe", &fs) != 0) return ErrnoStatus("statvfs", "/proc/self/exe");
   if ((fs.f_flag & ST_RDONLY) != 0) return UniqueFd();
-  const bool mount = HasMountSetattr();
+  bool mount = HasMountSetattr();
   if (!mount && RunsSealed()) return UniqueFd();
-  GANTRY_ASSIGN_OR_RETURN(UniqueFd self, OpenSelfReadOnly());
+  auto opened = OpenSelfReadOnly();
+  if (ErrnoOf(opened.status()) == EPERM) {
+    // An ordinary user makes no mounts.
+    if (RunsSealed()) return UniqueFd();
+    mount = false;
+    opened = SealedCopy();
+  }
+  GANTRY_ASSIGN_OR_RETURN(UniqueFd self, std::move(opened));
   if (mount && MoveOntoMount(self).ok()) return self;
   execveat(self.get(), "", argv, environ, AT_EMPTY_PATH);
   return ErrnoStatus("execveat", "this program, through a read-only mount");

@@ -25,7 +25,7 @@ absl::StatusOr<UniqueFd> OpenSelfReadOnly();
 absl::Status MoveOntoMount(const UniqueFd& self);
 
 // Both of the above; where the second fails, executes this program again through the mount, with the same
-// arguments and environment. Does nothing when it already runs through a read-only mount. To be called first in
+// arguments and environment. A user who may make no mounts gets a sealed copy in memory instead. Does nothing when it already runs through a read-only mount. To be called first in
 // main, single-threaded. The descriptor that it returns (it may be none) is needed no more: closing it waits for
 // the kernel for some 0.1 ms, which the caller may have a better moment for.
 absl::StatusOr<UniqueFd> RunFromReadOnlyMount(char** argv);

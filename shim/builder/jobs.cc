@@ -60,7 +60,8 @@ absl::StatusOr<container::Container> CreateHere(const CreateJob& job, Created* c
   }
   created->private_pid_namespace = HasPrivatePidNamespace(spec);
   created->has_poststart = !spec.hooks.poststart.empty();
-  created->has_poststop = !spec.hooks.poststop.empty();
+  // What else is to be done when it has gone is done along with them.
+  created->has_poststop = !spec.hooks.poststop.empty() || spec.linux->intel_rdt.has_value();
   container::CreateOptions options;
   options.id = job.id;
   options.bundle = job.bundle;
@@ -119,6 +120,7 @@ std::vector<int> FdsOf(const container::Stdio& stdio) {
 absl::Status RunHooksHere(const HooksJob& job) {
   GANTRY_ASSIGN_OR_RETURN(const oci::Spec spec, ReadSpec(job.bundle));
   const bool started = job.kind == HookKind::kPoststart;
+  if (!started) GANTRY_RETURN_IF_ERROR(container::ReleaseResctrl(spec, job.id));
   oci::State state;
   state.id = job.id;
   state.bundle = job.bundle;
@@ -161,11 +163,11 @@ absl::StatusOr<sys::UniqueFd> StartExec(const ExecJob& job) {
       GANTRY_RETURN_IF_ERROR(oci::ValidateProcess(process));
       GANTRY_ASSIGN_OR_RETURN(const oci::Spec spec, ReadSpec(job.bundle));
       container::ExecOptions options;
+      options.id = job.id;
       options.process = &process;
       options.spec = &spec;
       options.init_pidfd = job.init_pidfd;
       options.init_pid = job.init_pid;
-      options.id = job.bundle.substr(job.bundle.rfind('/') + 1);
       options.bundle = job.bundle;
       options.seccomp_cache = SeccompCacheOf(job.bundle);
       options.cgroup = job.cgroup;

@@ -43,6 +43,7 @@ absl::StatusOr<sys::UniqueFd> StartCreate(const CreateJob& job);
 absl::StatusOr<Created> FinishCreate(int socket);
 
 struct ExecJob {
+  std::string id;  // the container's
   std::string bundle;
   std::string process_json;  // an OCI Process
   bool terminal = false;

@@ -61,6 +61,7 @@ void Container::StartExec(ExecProcess* exec, PidDone done) {
 
 void Container::BuildExec(ExecProcess* exec) {
   ExecJob job;
+  job.id = spec_.id;
   job.bundle = spec_.bundle;
   job.process_json = exec->process_json;
   job.terminal = exec->paths().terminal;

@@ -30,6 +30,7 @@ plan::HostFacts MakeFacts(uint8_t choice) {
   facts.selinux = choice & 8;
   facts.overlay_lowerdir_append = choice & 16;
   facts.mqueue = choice & 32;
+  facts.cgroup.privileged = (choice & 64) == 0;
   return facts;
 }
 
