@@ -1,5 +1,7 @@
 #include "daemon/server/bad_message.h"
 
+#include "runtime/sys/sanitizer.h"
+
 namespace gantry::server {
 namespace {
 
@@ -8,7 +10,9 @@ using grpc::experimental::InterceptorBatchMethods;
 
 class BadMessageInterceptor : public grpc::experimental::Interceptor {
  public:
+  // Called before each operation of a call begins and after it ended, mostly by another thread.
   void Intercept(InterceptorBatchMethods* methods) override {
+    sys::HappensAfter(this);
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_MESSAGE)) {
       // The request of a unary call; a stream's end is no message either, but ends with another status.
       undecoded_ = methods->GetRecvMessage() == nullptr;
@@ -19,6 +23,7 @@ class BadMessageInterceptor : public grpc::experimental::Interceptor {
           grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
                        "the request could not be decoded: it is no valid protobuf message"));
     }
+    sys::HappensBefore(this);
     methods->Proceed();
   }
 
