@@ -16,6 +16,7 @@
 #include "daemon/server/call_context.h"
 #include "daemon/server/status.h"
 #include "daemon/server/worker_pool.h"
+#include "runtime/sys/sanitizer.h"
 
 namespace gantry::server {
 
@@ -27,8 +28,24 @@ using Generator = absl::AnyInvocable<absl::StatusOr<bool>(Response*)>;
 
 namespace internal {
 
+// A reactor that is gone when its stream is. What happens before End happens before OnDone, in whichever thread.
+template <typename Reactor>
+class SelfOwned : public Reactor {
+ public:
+  void OnDone() override {
+    sys::HappensAfter(this);
+    delete this;
+  }
+
+ protected:
+  void End(const grpc::Status& status) {
+    sys::HappensBefore(this);
+    this->Finish(status);
+  }
+};
+
 template <typename Response>
-class PullReactor : public grpc::ServerWriteReactor<Response> {
+class PullReactor : public SelfOwned<grpc::ServerWriteReactor<Response>> {
  public:
   using Open = absl::AnyInvocable<absl::StatusOr<Generator<Response>>()>;
 
@@ -38,7 +55,7 @@ class PullReactor : public grpc::ServerWriteReactor<Response> {
     pool_->Submit([this, open = std::move(open)]() mutable {
       absl::StatusOr<Generator<Response>> generator = open();
       if (!generator.ok()) {
-        this->Finish(ToGrpcStatus(generator.status()));
+        this->End(ToGrpcStatus(generator.status()));
         return;
       }
       generator_ = *std::move(generator);
@@ -48,12 +65,11 @@ class PullReactor : public grpc::ServerWriteReactor<Response> {
 
   void OnWriteDone(bool ok) override {
     if (!ok) {
-      this->Finish(grpc::Status::CANCELLED);
+      this->End(grpc::Status::CANCELLED);
     } else {
       pool_->Submit([this] { Next(); });
     }
   }
-  void OnDone() override { delete this; }
 
  private:
   void Next() {
@@ -62,7 +78,7 @@ class PullReactor : public grpc::ServerWriteReactor<Response> {
     if (more.ok() && *more) {
       this->StartWrite(&message_);
     } else {
-      this->Finish(ToGrpcStatus(more.status()));
+      this->End(ToGrpcStatus(more.status()));
     }
   }
 
@@ -218,7 +234,7 @@ class Exchange {
 namespace internal {
 
 template <typename Request, typename Response>
-class ExchangeReactor : public grpc::ServerBidiReactor<Request, Response> {
+class ExchangeReactor : public SelfOwned<grpc::ServerBidiReactor<Request, Response>> {
  public:
   ExchangeReactor(WorkerPool* pool, std::unique_ptr<Exchange<Request, Response>> exchange)
       : pool_(pool), exchange_(std::move(exchange)) {}
@@ -227,7 +243,7 @@ class ExchangeReactor : public grpc::ServerBidiReactor<Request, Response> {
 
   void OnReadDone(bool ok) override {
     if (!ok) {
-      this->Finish(ToGrpcStatus(exchange_->OnHalfClose()));
+      this->End(ToGrpcStatus(exchange_->OnHalfClose()));
     } else {
       pool_->Submit([this] { Handle(); });
     }
@@ -236,25 +252,25 @@ class ExchangeReactor : public grpc::ServerBidiReactor<Request, Response> {
   void OnWriteDone(bool ok) override {
     if (finishing_) return;
     if (!ok) {
-      this->Finish(grpc::Status::CANCELLED);
+      this->End(grpc::Status::CANCELLED);
     } else {
       this->StartRead(&request_);
     }
   }
-  void OnDone() override { delete this; }
 
  private:
   void Handle() {
     response_.Clear();
     absl::StatusOr<ExchangeStep> step = exchange_->OnRequest(request_, &response_);
     if (!step.ok()) {
-      this->Finish(ToGrpcStatus(step.status()));
+      this->End(ToGrpcStatus(step.status()));
     } else if (*step == ExchangeStep::kReply) {
       this->StartWrite(&response_);
     } else if (*step == ExchangeStep::kContinue) {
       this->StartRead(&request_);
     } else {
       finishing_ = true;
+      sys::HappensBefore(this);
       this->StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
     }
   }
@@ -267,10 +283,9 @@ class ExchangeReactor : public grpc::ServerBidiReactor<Request, Response> {
 };
 
 template <typename Request, typename Response>
-class RefusedExchange : public grpc::ServerBidiReactor<Request, Response> {
+class RefusedExchange : public SelfOwned<grpc::ServerBidiReactor<Request, Response>> {
  public:
-  explicit RefusedExchange(const absl::Status& status) { this->Finish(ToGrpcStatus(status)); }
-  void OnDone() override { delete this; }
+  explicit RefusedExchange(const absl::Status& status) { this->End(ToGrpcStatus(status)); }
 };
 
 }  // namespace internal

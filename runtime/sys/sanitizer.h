@@ -1,4 +1,4 @@
-// Tells ThreadSanitizer of an order between threads that a library built without it makes, as Debian's gRPC does between a
+// What the code must know of sanitizers. Tells ThreadSanitizer of an order between threads that a library built without it makes, as Debian's gRPC does between a
 // call and the callback of its end. Compiles to nothing in every other build. Thread-safe.
 #ifndef GANTRY_RUNTIME_SYS_SANITIZER_H_
 #define GANTRY_RUNTIME_SYS_SANITIZER_H_
@@ -8,6 +8,13 @@
 #endif
 
 namespace gantry::sys {
+
+// A sanitizer maps memory of its own around the program's, and has no static runtime.
+#ifdef GANTRY_SANITIZED
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
 
 #ifdef GANTRY_TSAN
 inline constexpr bool kThreadSanitizer = true;

@@ -24,6 +24,7 @@
 #include "absl/strings/str_split.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount_api.h"
+#include "runtime/sys/sanitizer.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::sys {
@@ -152,6 +153,7 @@ absl::StatusOr<UniqueFd> OpenSelfReadOnly() {
 }
 
 absl::Status MoveOntoMount(const UniqueFd& self) {
+  if (kSanitized) return absl::UnimplementedError("a sanitizer does not let its program be mapped anew");
   // First what may be refused, so that nothing is mapped in vain.
   unsigned size = 0;
   if (prctl(PR_SET_MM, PR_SET_MM_MAP_SIZE, &size, 0, 0) != 0 || size != sizeof(prctl_mm_map))
