@@ -17,8 +17,11 @@
 namespace gantry::oci_cli {
 namespace {
 
+// One line that somebody can read: the middle of a huge name says nothing, its beginning and the reason at the end do.
 std::string OneLine(absl::string_view message) {
+  constexpr size_t kHead = 3 << 10, kTail = 1 << 10;
   std::string line(message);
+  if (line.size() > kHead + kTail) line.replace(kHead, line.size() - kHead - kTail, " [...] ");
   std::replace(line.begin(), line.end(), '\n', ' ');
   return line;
 }
@@ -28,7 +31,7 @@ std::string OneLine(absl::string_view message) {
 void Context::Error(absl::string_view message) const {
   const std::string line = absl::StrCat("gantry-oci: ", OneLine(message), "\n");
   sys::WriteAll(STDERR_FILENO, line).IgnoreError();
-  Log("error", message);
+  Log("error", OneLine(message));
 }
 
 void Context::Warn(absl::string_view message) const {
@@ -36,7 +39,7 @@ void Context::Warn(absl::string_view message) const {
     const std::string line = absl::StrCat("gantry-oci: warning: ", OneLine(message), "\n");
     sys::WriteAll(STDERR_FILENO, line).IgnoreError();
   }
-  Log("warning", message);
+  Log("warning", OneLine(message));
 }
 
 void Context::Debug(absl::string_view message) const {

@@ -4,7 +4,9 @@ import io
 import os
 import stat
 import sys
+import subprocess
 import tarfile
+import tempfile
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -47,7 +49,8 @@ class Reach(DaemonCase):
         self.assertEqual([name for name in abstract if self.token in name or "containerd" in name or "gantry" in name], [])
         with open("/proc/net/unix") as f:
             ours = {line.split()[-1] for line in f if self.folder in line or "/run/containerd/s/" in line}
-        shims = [path for path in ours if path.startswith("/") and os.path.exists(path)]
+        daemons = (self.daemon.socket, self.daemon.socket + ".ttrpc")  # these may be opened to a group
+        shims = [path for path in ours if path.startswith("/") and os.path.exists(path) and path not in daemons]
         self.assertTrue(shims, "no socket of a shim was found")
         for path in shims:
             self.assertEqual(mode(path) & 0o177, 0, f"{path} is open to others: {mode(path):o}")
@@ -75,8 +78,7 @@ class Layers(DaemonCase):
     """CVE-2021-32760, CVE-2023-25153: layers that reach outside of the image, or never end."""
 
     def setUp(self):
-        self.outside = self.folder + "/outside-" + self.id().rsplit(".", 1)[1][-20:]
-        os.mkdir(self.outside)
+        self.outside = tempfile.mkdtemp(prefix="outside-", dir=self.folder)
         with open(self.outside + "/file", "w") as f:
             f.write("as it was\n")
         os.chmod(self.outside + "/file", 0o600)
@@ -169,9 +171,9 @@ class DefaultProfile(DaemonCase):
         for family in (self.AF_ALG, self.AF_VSOCK):
             out = self.run_ok("run", "--rm", *probe, IMAGE, "/probe", "socket", str(family))
             self.assertEqual(out, "EPERM\n", f"family {family}")
-        # What the kernel itself says without the filter, so that the answer above is the filter's.
-        self.assertNotEqual(self.run_ok("run", "--rm", "--privileged", *probe, IMAGE, "/probe", "socket",
-                                        str(self.AF_ALG)), "EPERM\n")
+            # What the kernel itself says without the filter, so that the answer above is the filter's.
+            bare = subprocess.run([PROBE, "socket", str(family)], capture_output=True, text=True, check=False)
+            self.assertNotEqual(bare.stdout, "EPERM\n", f"family {family}")
 
 
 if __name__ == "__main__":
