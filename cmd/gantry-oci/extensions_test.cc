@@ -19,6 +19,7 @@ using ::testing::Not;
 
 class ExtensionsTest : public BundleTest {
  protected:
+  ExtensionsTest() : BundleTest(GANTRY_OCI_BINARY) {}
   oci::Namespace* Find(oci::NamespaceType type) {
     for (oci::Namespace& ns : spec_.linux->namespaces) {
       if (ns.type == type) return &ns;

@@ -17,6 +17,7 @@ constexpr int kUser = 47114;
 
 class RootlessTest : public BundleTest {
  protected:
+  RootlessTest() : BundleTest(GANTRY_OCI_BINARY) {}
   void SetUp() override {
     BundleTest::SetUp();
     if (IsSkipped()) return;

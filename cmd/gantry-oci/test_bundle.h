@@ -10,6 +10,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -26,6 +27,8 @@ struct Outcome {
 
 class BundleTest : public ::testing::Test {
  protected:
+  explicit BundleTest(std::string binary) : binary_(std::move(binary)) {}
+
   static constexpr size_t kLimit = 16 << 20;
 
   void SetUp() override {
@@ -89,11 +92,12 @@ class BundleTest : public ::testing::Test {
   }
 
   Outcome Command(const std::vector<std::string>& arguments) {
-    std::vector<std::string> argv = {GANTRY_OCI_BINARY, "--root", dir_ + "/state"};
+    std::vector<std::string> argv = {binary_, "--root", dir_ + "/state"};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
     return RunProgram(std::move(argv));
   }
 
+  const std::string binary_;  // the gantry-oci under test
   std::string dir_, id_;
   oci::Spec spec_;
 };

@@ -54,6 +54,20 @@ absl::StatusOr<sys::UniqueFd> InitRoot(const ExecOptions& options) {
   return root;
 }
 
+// What a seccomp agent is told of the new process `pid` (config-linux.md, "The Container Process State").
+std::string AgentMessage(const ExecOptions& options, pid_t pid) {
+  oci::ContainerProcessState message;
+  message.pid = pid;
+  message.metadata = options.spec->linux->seccomp->listener_metadata;
+  message.state.oci_version = options.spec->oci_version;
+  message.state.id = options.id;
+  message.state.bundle = options.bundle;
+  message.state.status = oci::Status::kRunning;
+  message.state.pid = options.init_pid;
+  message.state.annotations = options.spec->annotations;
+  return oci::ToJson(message);
+}
+
 }  // namespace
 
 absl::StatusOr<ExecProcess> Exec(const ExecOptions& options) {
@@ -91,18 +105,7 @@ absl::StatusOr<ExecProcess> Exec(const ExecOptions& options) {
   execute.join_cgroup = &beside_init;
   GANTRY_ASSIGN_OR_RETURN(const sys::UniqueFd root, InitRoot(options));
   execute.init_root = root.get();
-  execute.agent_message = [&options](pid_t pid) {
-    oci::ContainerProcessState message;
-    message.pid = pid;
-    message.metadata = options.spec->linux->seccomp->listener_metadata;
-    message.state.oci_version = options.spec->oci_version;
-    message.state.id = options.id;
-    message.state.bundle = options.bundle;
-    message.state.status = oci::Status::kRunning;
-    message.state.pid = options.init_pid;
-    message.state.annotations = options.spec->annotations;
-    return oci::ToJson(message);
-  };
+  execute.agent_message = [&options](pid_t pid) { return AgentMessage(options, pid); };
   GANTRY_ASSIGN_OR_RETURN(linux::Executed executed, linux::Execute(execute));
   if (console) {
     if (absl::Status status = SendTerminal(console.get(), executed); !status.ok()) {
