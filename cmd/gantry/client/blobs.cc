@@ -20,7 +20,8 @@ bool Exchange(WriteStream* stream, const content::WriteContentRequest& request,
   return stream->Write(request) && stream->Read(response);
 }
 
-// Sends the source's bytes and commits. False when the daemon ended the stream.
+// Sends the source's bytes and commits. False when the daemon ended the stream. *digest is that of what was sent so
+// far, also then: a daemon that has the blob already says so, but not which it is.
 absl::StatusOr<bool> Send(WriteStream* stream, const std::string& ref, const std::string& expected,
                           uint64_t size, const BlobSource& source, std::string* digest) {
   content::WriteContentRequest request;
@@ -30,6 +31,7 @@ absl::StatusOr<bool> Send(WriteStream* stream, const std::string& ref, const std
   request.set_expected(expected);
   std::string chunk(kChunkBytes, '\0');
   uint64_t offset = 0;
+  *digest = Sha256Digest("");
   while (true) {
     GANTRY_ASSIGN_OR_RETURN(const size_t got, source(chunk.data(), chunk.size()));
     if (got == 0) break;
@@ -37,6 +39,7 @@ absl::StatusOr<bool> Send(WriteStream* stream, const std::string& ref, const std
     request.set_offset(static_cast<int64_t>(offset));
     request.set_data(chunk.data(), got);
     if (!Exchange(stream, request, &response)) return false;
+    *digest = response.digest();
     offset += got;
   }
   request.set_action(content::COMMIT);
@@ -100,9 +103,9 @@ absl::StatusOr<std::string> WriteBlob(Client* client, const std::string& expecte
   }
   const absl::Status finished = client->Translate(stream->Finish());
   if (sent.ok() && *sent && finished.ok()) return digest;
-  if (sent.ok() && absl::IsAlreadyExists(finished) && !expected.empty()) {
-    // What of the source was not read is skipped by whoever reads the archive.
-    return expected;
+  if (sent.ok() && absl::IsAlreadyExists(finished)) {
+    // What of the source was not read is skipped by whoever reads the archive. Without an expectation all was.
+    return expected.empty() ? digest : expected;
   }
   content::AbortRequest abort;
   google::protobuf::Empty nothing;
