@@ -1,7 +1,6 @@
 #include "cmd/gantry/client/blobs.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "cmd/gantry/archive/documents.h"
@@ -120,7 +119,7 @@ absl::StatusOr<std::string> WriteBlob(Client* client, const std::string& data) {
   size_t offset = 0;
   const BlobSource source = [&](char* out, size_t size) -> absl::StatusOr<size_t> {
     const size_t n = std::min(size, data.size() - offset);
-    std::memcpy(out, data.data() + offset, n);
+    std::copy_n(data.data() + offset, n, out);
     offset += n;
     return n;
   };
