@@ -1,5 +1,5 @@
 // Compiled filters on disk: libseccomp takes 19 ms for the usual profile on three architectures, more than all the rest
-// of a container's making; reading 10 KB back takes 0.05 ms. Most containers of a host share one profile.
+// of a container's making; reading it back is one open and one read of 10 KB. Most containers of a host share a profile.
 //
 //   <directory>/             0700, of the user that runs this; a directory that is not so is not used
 //     <sha256 of profile, kernel, libseccomp and format>     one program, at most kMaxCachedFilters of them
