@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -11,7 +13,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "runtime/sys/clock.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/status.h"
 
@@ -20,6 +24,9 @@ namespace {
 
 constexpr size_t kUuidLength = 36;
 constexpr size_t kSmallFile = 256;
+// From the death of a daemon to that of what it was about to become a shim: on a busy machine.
+constexpr absl::Duration kHeirs = absl::Seconds(10);
+constexpr int kLookAgainMs = 5;
 
 bool IsUuid(absl::string_view text) {
   if (text.size() != kUuidLength) return false;
@@ -43,6 +50,28 @@ absl::StatusOr<std::string> MakeUuid() {
                       "-", hex.substr(20));
 }
 
+// The pid in the lock's file, or 0.
+pid_t HolderOf(int file) {
+  char text[kSmallFile];
+  const ssize_t size = pread(file, text, sizeof(text), 0);
+  pid_t pid = 0;
+  const absl::string_view number(text, size > 0 ? static_cast<size_t>(size) : 0);
+  return absl::SimpleAtoi(absl::StripAsciiWhitespace(number), &pid) ? pid : 0;
+}
+
+// 0, or an errno. A daemon that was killed while it spawned a shim is survived, for a moment, by a child that has not
+// come to its execve and has the descriptor still: a lock whose holder is dead will be free soon.
+int TakeLock(int file) {
+  const sys::Deadline deadline = sys::Deadline::After(kHeirs);
+  while (flock(file, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return errno;
+    const pid_t holder = HolderOf(file);
+    if (holder <= 0 || kill(holder, 0) == 0 || errno != ESRCH || deadline.Passed()) return EWOULDBLOCK;
+    poll(nullptr, 0, kLookAgainMs);
+  }
+  return 0;
+}
+
 }  // namespace
 
 absl::StatusOr<DirectoryLock> DirectoryLock::Acquire(absl::string_view what, const std::string& path,
@@ -51,13 +80,14 @@ absl::StatusOr<DirectoryLock> DirectoryLock::Acquire(absl::string_view what, con
   GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd directory, sys::OpenAt(AT_FDCWD, path, O_DIRECTORY | O_RDONLY));
   GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd file,
                           sys::OpenAt(directory.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return sys::ErrnoStatus("flock", absl::StrCat(path, "/lock"));
-    absl::StatusOr<std::string> holder = sys::ReadAll(file.get(), kSmallFile);
-    return absl::FailedPreconditionError(
-        absl::StrCat("the ", what, " directory ", path, " belongs to a running daemon (pid ",
-                     holder.ok() ? std::string(absl::StripAsciiWhitespace(*holder)) : "unknown",
-                     "): stop that one, or give this one another --", what));
+  if (const int error = TakeLock(file.get()); error == EWOULDBLOCK) {
+    const pid_t holder = HolderOf(file.get());
+    return absl::FailedPreconditionError(absl::StrCat("the ", what, " directory ", path,
+                                                      " belongs to a running daemon (pid ",
+                                                      holder > 0 ? absl::StrCat(holder) : "unknown",
+                                                      "): stop that one, or give this one another --", what));
+  } else if (error != 0) {
+    return sys::ErrnoStatus("flock", absl::StrCat(path, "/lock"), error);
   }
   if (fchmod(directory.get(), mode) != 0) return sys::ErrnoStatus("chmod", path);
   if (ftruncate(file.get(), 0) != 0) return sys::ErrnoStatus("ftruncate", absl::StrCat(path, "/lock"));

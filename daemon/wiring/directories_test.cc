@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
@@ -39,6 +40,30 @@ TEST_F(DirectoriesTest, LockSetsTheModeAndRefusesASecondHolderWithThePid) {
     EXPECT_THAT(std::string(second.status().message()), HasSubstr(path_));
   }
   EXPECT_TRUE(DirectoryLock::Acquire("root", path_, 0700).ok());
+}
+
+TEST_F(DirectoriesTest, LockOfADeadHolderIsWaitedForWhileAnHeirHasItsDescriptor) {
+  int heir[2];  // its end of the pipe keeps it alive
+  ASSERT_EQ(pipe(heir), 0);
+  const pid_t daemon = fork();
+  if (daemon == 0) {
+    const auto lock = DirectoryLock::Acquire("root", path_, 0700);
+    if (fork() == 0) {
+      close(heir[1]);
+      char byte;
+      while (read(heir[0], &byte, 1) > 0) {
+      }
+      usleep(100'000);
+    }
+    _exit(lock.ok() ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(daemon, &status, 0), daemon);
+  ASSERT_EQ(status, 0);
+  close(heir[0]);
+  close(heir[1]);
+  const auto lock = DirectoryLock::Acquire("root", path_, 0700);
+  EXPECT_TRUE(lock.ok()) << lock.status();
 }
 
 TEST_F(DirectoriesTest, UuidIsMadeOnceAndKept) {

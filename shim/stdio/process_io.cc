@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,14 @@ namespace gantry::shim {
 namespace {
 
 constexpr absl::Duration kLoggerPatience = absl::Seconds(10);
+// A client's thread that opens and reads a FIFO may be late by that on a busy machine.
+constexpr absl::Duration kReaderPatience = absl::Seconds(1);
+constexpr absl::Duration kFirstLook = absl::Milliseconds(1), kLongestLook = absl::Milliseconds(50);
+
+bool HasUnread(int fifo) {
+  int bytes = 0;
+  return ioctl(fifo, FIONREAD, &bytes) == 0 && bytes > 0;
+}
 
 absl::StatusOr<sys::UniqueFd> OpenPath(const std::string& path, int flags, mode_t mode = 0) {
   return sys::OpenAt(AT_FDCWD, path, flags | O_NOCTTY, mode);
@@ -76,6 +85,7 @@ absl::StatusOr<std::unique_ptr<ProcessIo>> ProcessIo::Open(sys::EventLoop* loop,
 
 ProcessIo::~ProcessIo() {
   if (ready_timer_ != 0) loop_->Cancel(ready_timer_);
+  if (unread_timer_ != 0) loop_->Cancel(unread_timer_);
   if (logger_ && logger_->ready.valid()) loop_->Remove(logger_->ready.get());
 }
 
@@ -157,6 +167,9 @@ absl::Status ProcessIo::OpenTerminalOutput(const std::string& text, const StdioO
   GANTRY_ASSIGN_OR_RETURN(const mode_t type, TypeOf(target.path));
   const int flags = type == S_IFIFO ? O_RDWR : O_WRONLY | O_APPEND;
   GANTRY_ASSIGN_OR_RETURN(terminal_out_, OpenPath(target.path, flags | O_NONBLOCK));
+  if (type == S_IFIFO) {
+    GANTRY_ASSIGN_OR_RETURN(held_out_, OpenPath(target.path, O_RDWR | O_NONBLOCK));
+  }
   return absl::OkStatus();
 }
 
@@ -174,7 +187,17 @@ void ProcessIo::PumpEnded() {
     }
   }
   std::erase_if(pumps_, [](const std::unique_ptr<Pump>& pump) { return pump->ended(); });
-  if (pumps_.empty() && on_idle_) {
+  if (pumps_.empty() && ended_) LetGo(kFirstLook);  // may destroy this
+}
+
+void ProcessIo::LetGo(absl::Duration pause) {
+  unread_timer_ = 0;
+  for (sys::UniqueFd* held : {&held_out_, &held_err_}) {
+    if (held->valid() && (!HasUnread(held->get()) || unread_until_.Passed())) held->reset();
+  }
+  if (Holds()) {
+    unread_timer_ = loop_->RunAfter(pause, [this, pause] { LetGo(std::min(2 * pause, kLongestLook)); });
+  } else if (on_idle_) {
     auto callback = std::exchange(on_idle_, nullptr);
     callback();  // may destroy this
   }
@@ -263,13 +286,14 @@ void ProcessIo::ProcessEnded(absl::AnyInvocable<void()> on_idle) {
   ChildStarted();
   stdin_pump_.reset();
   held_in_.reset();
-  held_out_.reset();
-  held_err_.reset();
   master_.reset();
   for (const std::unique_ptr<Pump>& pump : pumps_) terminal_ ? pump->Finish() : pump->Drain();
-  if (!pumps_.empty()) on_idle_ = std::move(on_idle);
+  ended_ = true;
+  unread_until_ = sys::Deadline::After(kReaderPatience);
+  if (pumps_.empty()) LetGo(kFirstLook);
+  if (Lingers()) on_idle_ = std::move(on_idle);
 }
 
-bool ProcessIo::Lingers() const { return !pumps_.empty(); }
+bool ProcessIo::Lingers() const { return !pumps_.empty() || Holds(); }
 
 }  // namespace gantry::shim

@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "runtime/container/container.h"
+#include "runtime/sys/clock.h"
 #include "runtime/sys/event_loop.h"
 #include "runtime/sys/unique_fd.h"
 #include "shim/stdio/logger.h"
@@ -65,7 +66,8 @@ class ProcessIo {
   absl::Status Resize(uint32_t width, uint32_t height);
   // The client's end of stdin was the last one. Nothing happens without stdin.
   void CloseStdin();
-  // Copies what the process wrote, and lets go of what the shim holds. `on_idle` is called, at the loop's next
+  // Copies what the process wrote, and lets go of what the shim holds: of a FIFO that nobody has read empty not for
+  // another second, as a reader who has yet to open it would find nothing in it. `on_idle` is called, at the loop's next
   // turn or later, when Lingers() turns false; not if it is false already.
   void ProcessEnded(absl::AnyInvocable<void()> on_idle);
   bool Lingers() const;
@@ -84,6 +86,8 @@ class ProcessIo {
   absl::Status OpenTerminalOutput(const std::string& path, const StdioOwner& owner);
   absl::Status AddPump(Pump::Source kind, sys::UniqueFd source, sys::UniqueFd sink);
   void PumpEnded();
+  void LetGo(absl::Duration pause);
+  bool Holds() const { return held_out_.valid() || held_err_.valid(); }
   void OnLoggerReady();
   void FinishReady(absl::Status status);
 
@@ -98,7 +102,10 @@ class ProcessIo {
   std::unique_ptr<Pump> stdin_pump_;
   std::optional<Logger> logger_;
   bool strict_ready_ = false;
+  bool ended_ = false;
   sys::EventLoop::TimerId ready_timer_ = 0;
+  sys::EventLoop::TimerId unread_timer_ = 0;
+  sys::Deadline unread_until_;
   absl::AnyInvocable<void(absl::Status)> on_ready_;
   absl::AnyInvocable<void()> on_idle_;
 };

@@ -28,6 +28,11 @@ sys::UniqueFd OpenReader(const std::string& path) {
   return sys::UniqueFd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
 }
 
+bool AtEnd(int fd) {
+  char byte;
+  return read(fd, &byte, 1) == 0;
+}
+
 TEST_F(StreamsTest, OutputArrivesApartAndEndsWithTheProcess) {
   MakeBundle({"sh", "-c", "echo out; echo err >&2"});
   Serve();
@@ -38,8 +43,22 @@ TEST_F(StreamsTest, OutputArrivesApartAndEndsWithTheProcess) {
   EXPECT_EQ(*Wait(), 0);
   EXPECT_EQ(ReadSome(out_fd.get(), 100), "out\n");
   EXPECT_EQ(ReadSome(err_fd.get(), 100), "err\n");
-  char byte;
-  EXPECT_EQ(read(out_fd.get(), &byte, 1), 0) << "end of file, without Delete";
+  RunUntil([&out_fd] { return AtEnd(out_fd.get()); }, "the end of file, without Delete");
+}
+
+TEST_F(StreamsTest, AReaderWhoComesAfterTheEndFindsEverything) {
+  MakeBundle({"sh", "-c", "echo out; echo err >&2"});
+  Serve();
+  const std::string out = MakeFifo("out"), err = MakeFifo("err");
+  ASSERT_TRUE(Create({.out = out, .err = err}).ok());
+  ASSERT_TRUE(Start().ok());
+  EXPECT_EQ(*Wait(), 0);
+  EXPECT_EQ(*Delete(), 0);
+  RunFor(absl::Milliseconds(20));
+  const sys::UniqueFd out_fd = OpenReader(out), err_fd = OpenReader(err);
+  EXPECT_EQ(ReadSome(out_fd.get(), 100, absl::Seconds(1)), "out\n");
+  EXPECT_EQ(ReadSome(err_fd.get(), 100, absl::Seconds(1)), "err\n");
+  RunUntil([&] { return AtEnd(out_fd.get()) && AtEnd(err_fd.get()); }, "the end of file");
 }
 
 TEST_F(StreamsTest, StdinIsPassedOnAndCloseIoEndsIt) {
