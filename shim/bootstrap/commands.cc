@@ -83,8 +83,8 @@ absl::Status ServeGiven(const Options& options) {
   sys::UniqueFd listening(fcntl(options.socket_fd, F_DUPFD_CLOEXEC, 3));
   if (!listening) return sys::ErrnoStatus("fcntl", "F_DUPFD_CLOEXEC");
   close(options.socket_fd);
-  const std::string path = BoundPath(listening.get());
-  return Detach(options.bundle + "/log", [&] { Serve(options, path, std::move(listening)); });
+  // Its path belongs to the daemon, which may have bound a successor's socket there before we see our end.
+  return Detach(options.bundle + "/log", [&] { Serve(options, "", std::move(listening)); });
 }
 
 absl::Status Run(Options options) {

@@ -99,14 +99,4 @@ absl::StatusOr<sys::UniqueFd> ListenAt(const std::string& path) {
   return fd;
 }
 
-std::string BoundPath(int socket) {
-  sockaddr_un address = {};
-  socklen_t length = sizeof(address);
-  if (getsockname(socket, reinterpret_cast<sockaddr*>(&address), &length) != 0 ||
-      address.sun_family != AF_UNIX || length <= sizeof(sa_family_t)) {
-    return "";
-  }
-  return std::string(address.sun_path, strnlen(address.sun_path, length - sizeof(sa_family_t)));
-}
-
 }  // namespace gantry::shim

@@ -24,9 +24,6 @@ std::string SocketPath(absl::string_view directory, absl::string_view grpc_addre
 // replaced; ALREADY_EXISTS if somebody does. ALREADY_EXISTS also for anything there that is no socket.
 absl::StatusOr<sys::UniqueFd> ListenAt(const std::string& path);
 
-// The path that `socket` is bound to; empty for one without.
-std::string BoundPath(int socket);
-
 }  // namespace gantry::shim
 
 #endif  // GANTRY_SHIM_BOOTSTRAP_SOCKET_H_

@@ -38,7 +38,7 @@ TEST_F(LifecycleTest, CreateStartExitDeleteShutdown) {
   EXPECT_TRUE(absl::IsNotFound(State().status())) << State().status();
   EXPECT_TRUE(Shutdown().ok());
   RunUntil([this] { return ShimGone(); }, "the shim to end");
-  EXPECT_NE(access(socket_path_.c_str(), F_OK), 0);
+  EXPECT_EQ(access(socket_path_.c_str(), F_OK), 0) << "the daemon's, who may have bound another one there";
   EXPECT_THAT(Topics(), ElementsAre("/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"));
   containerd::events::TaskExit exit;
   ASSERT_TRUE(exit.ParseFromString(events_[2].value));
@@ -241,7 +241,6 @@ TEST_F(LifecycleTest, AnUnusedShimEndsWithItsBundle) {
   client_.reset();
   ASSERT_TRUE(sys::RemoveAllAt(AT_FDCWD, bundle_).ok());
   RunUntil([this] { return ShimGone(); }, "the shim to end");
-  EXPECT_NE(access(socket_path_.c_str(), F_OK), 0);
 }
 
 TEST_F(LifecycleTest, DeleteCleansUpAfterAShimThatWasKilled) {
