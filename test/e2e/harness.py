@@ -78,10 +78,13 @@ class Daemon:
     def command(self):
         return [DAEMON, "--config", self.config, "--root", self.root, "--state", self.state, "--address", self.socket]
 
-    def start(self):
+    def spawn(self):
         env = dict(os.environ, GANTRY_E2E_TOKEN=self.token, PATH=BIN + ":" + os.environ["PATH"])
         with open(self.log, "a") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+
+    def start(self):
+        self.spawn()
         eventually("the daemon answers", self.ready)
 
     def ready(self):
