@@ -1,7 +1,5 @@
 #include "daemon/server/bad_message.h"
 
-#include "runtime/sys/sanitizer.h"
-
 namespace gantry::server {
 namespace {
 
@@ -10,9 +8,8 @@ using grpc::experimental::InterceptorBatchMethods;
 
 class BadMessageInterceptor : public grpc::experimental::Interceptor {
  public:
-  // Called before each operation of a call begins and after it ended, mostly by another thread.
+  // Called before each operation of a call begins and after it ended, mostly by another thread: gRPC orders them.
   void Intercept(InterceptorBatchMethods* methods) override {
-    sys::HappensAfter(this);
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_MESSAGE)) {
       // The request of a unary call; a stream's end is no message either, but ends with another status.
       undecoded_ = methods->GetRecvMessage() == nullptr;
@@ -23,7 +20,6 @@ class BadMessageInterceptor : public grpc::experimental::Interceptor {
           grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
                        "the request could not be decoded: it is no valid protobuf message"));
     }
-    sys::HappensBefore(this);
     methods->Proceed();
   }
 

@@ -16,7 +16,6 @@
 #include "daemon/server/call_context.h"
 #include "daemon/server/status.h"
 #include "daemon/server/worker_pool.h"
-#include "runtime/sys/sanitizer.h"
 
 namespace gantry::server {
 
@@ -28,20 +27,11 @@ using Generator = absl::AnyInvocable<absl::StatusOr<bool>(Response*)>;
 
 namespace internal {
 
-// A reactor that is gone when its stream is. What happens before End happens before OnDone, in whichever thread.
+// A reactor that is gone when its stream is.
 template <typename Reactor>
 class SelfOwned : public Reactor {
  public:
-  void OnDone() override {
-    sys::HappensAfter(this);
-    delete this;
-  }
-
- protected:
-  void End(const grpc::Status& status) {
-    sys::HappensBefore(this);
-    this->Finish(status);
-  }
+  void OnDone() override { delete this; }
 };
 
 template <typename Response>
@@ -55,7 +45,7 @@ class PullReactor : public SelfOwned<grpc::ServerWriteReactor<Response>> {
     pool_->Submit([this, open = std::move(open)]() mutable {
       absl::StatusOr<Generator<Response>> generator = open();
       if (!generator.ok()) {
-        this->End(ToGrpcStatus(generator.status()));
+        this->Finish(ToGrpcStatus(generator.status()));
         return;
       }
       generator_ = *std::move(generator);
@@ -65,7 +55,7 @@ class PullReactor : public SelfOwned<grpc::ServerWriteReactor<Response>> {
 
   void OnWriteDone(bool ok) override {
     if (!ok) {
-      this->End(grpc::Status::CANCELLED);
+      this->Finish(grpc::Status::CANCELLED);
     } else {
       pool_->Submit([this] { Next(); });
     }
@@ -78,7 +68,7 @@ class PullReactor : public SelfOwned<grpc::ServerWriteReactor<Response>> {
     if (more.ok() && *more) {
       this->StartWrite(&message_);
     } else {
-      this->End(ToGrpcStatus(more.status()));
+      this->Finish(ToGrpcStatus(more.status()));
     }
   }
 
@@ -243,7 +233,7 @@ class ExchangeReactor : public SelfOwned<grpc::ServerBidiReactor<Request, Respon
 
   void OnReadDone(bool ok) override {
     if (!ok) {
-      this->End(ToGrpcStatus(exchange_->OnHalfClose()));
+      this->Finish(ToGrpcStatus(exchange_->OnHalfClose()));
     } else {
       pool_->Submit([this] { Handle(); });
     }
@@ -252,7 +242,7 @@ class ExchangeReactor : public SelfOwned<grpc::ServerBidiReactor<Request, Respon
   void OnWriteDone(bool ok) override {
     if (finishing_) return;
     if (!ok) {
-      this->End(grpc::Status::CANCELLED);
+      this->Finish(grpc::Status::CANCELLED);
     } else {
       this->StartRead(&request_);
     }
@@ -263,14 +253,13 @@ class ExchangeReactor : public SelfOwned<grpc::ServerBidiReactor<Request, Respon
     response_.Clear();
     absl::StatusOr<ExchangeStep> step = exchange_->OnRequest(request_, &response_);
     if (!step.ok()) {
-      this->End(ToGrpcStatus(step.status()));
+      this->Finish(ToGrpcStatus(step.status()));
     } else if (*step == ExchangeStep::kReply) {
       this->StartWrite(&response_);
     } else if (*step == ExchangeStep::kContinue) {
       this->StartRead(&request_);
     } else {
       finishing_ = true;
-      sys::HappensBefore(this);
       this->StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
     }
   }
@@ -285,7 +274,7 @@ class ExchangeReactor : public SelfOwned<grpc::ServerBidiReactor<Request, Respon
 template <typename Request, typename Response>
 class RefusedExchange : public SelfOwned<grpc::ServerBidiReactor<Request, Response>> {
  public:
-  explicit RefusedExchange(const absl::Status& status) { this->End(ToGrpcStatus(status)); }
+  explicit RefusedExchange(const absl::Status& status) { this->Finish(ToGrpcStatus(status)); }
 };
 
 }  // namespace internal

@@ -1,17 +1,12 @@
 // Shows ThreadSanitizer the order that absl's locks make. Debian's absl is built without it, and waits with a futex, of
 // which the sanitizer knows nothing: every field that an absl::Mutex guards would look like a race, ours and gRPC's alike.
-//
 // These definitions take the place of libabsl_synchronization's, for our programs and for the libraries they load; each calls
 // the one that it replaces. A lock then takes over what the last unlock left, as with a pthread mutex, and no more: an
 // access outside of the lock is reported as before. Linked into every program of the tsan preset.
-#include <dlfcn.h>
-#include <sanitizer/tsan_interface.h>
-
-#include <cstdio>
-#include <cstdlib>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "test/tsan/order.h"
 
 extern "C" {
 void AnnotateIgnoreReadsBegin(const char* file, int line);
@@ -20,23 +15,8 @@ void AnnotateIgnoreReadsEnd(const char* file, int line);
 
 namespace {
 
-// The definition that comes after ours. `Self`: the object, then the method's parameters, as the ABI passes them.
-template <typename Result, typename... Self>
-class Next {
- public:
-  explicit Next(const char* symbol) {
-    void* found = dlsym(RTLD_NEXT, symbol);
-    if (found == nullptr) {
-      fprintf(stderr, "test/tsan: absl has no %s: its version is another one\n", symbol);
-      abort();
-    }
-    function_ = reinterpret_cast<Result (*)(Self...)>(found);
-  }
-  Result operator()(Self... self) const { return function_(self...); }
-
- private:
-  Result (*function_)(Self...);
-};
+using gantry::tsan::Next;
+using gantry::tsan::Order;
 
 // A waiter's condition is evaluated inside of absl's unlocking and waiting: by then the sanitizer believes the lock given
 // up, though it is held.
@@ -52,65 +32,80 @@ namespace absl {
 ABSL_NAMESPACE_BEGIN
 
 void Mutex::Lock() {
+  const Order order(this, __builtin_return_address(0));
+  order.Enter();
   static const Next<void, Mutex*> next("_ZN4absl7debian35Mutex4LockEv");
   next(this);
-  __tsan_acquire(this);
+  order.Acquire();
 }
 
 void Mutex::Unlock() {
+  const Order order(this, __builtin_return_address(0));
   static const Next<void, Mutex*> next("_ZN4absl7debian35Mutex6UnlockEv");
-  __tsan_release(this);
+  order.Release();
   const Evaluating conditions;
   next(this);
 }
 
 bool Mutex::TryLock() {
+  const Order order(this, __builtin_return_address(0));
+  order.Enter();
   static const Next<bool, Mutex*> next("_ZN4absl7debian35Mutex7TryLockEv");
   const bool locked = next(this);
-  if (locked) __tsan_acquire(this);
+  if (locked) order.Acquire();
   return locked;
 }
 
 void Mutex::ReaderLock() {
+  const Order order(this, __builtin_return_address(0));
+  order.Enter();
   static const Next<void, Mutex*> next("_ZN4absl7debian35Mutex10ReaderLockEv");
   next(this);
-  __tsan_acquire(this);
+  order.Acquire();
 }
 
 void Mutex::ReaderUnlock() {
+  const Order order(this, __builtin_return_address(0));
   static const Next<void, Mutex*> next("_ZN4absl7debian35Mutex12ReaderUnlockEv");
-  __tsan_release(this);
+  order.Release();
   const Evaluating conditions;
   next(this);
 }
 
 bool Mutex::ReaderTryLock() {
+  const Order order(this, __builtin_return_address(0));
+  order.Enter();
   static const Next<bool, Mutex*> next("_ZN4absl7debian35Mutex13ReaderTryLockEv");
   const bool locked = next(this);
-  if (locked) __tsan_acquire(this);
+  if (locked) order.Acquire();
   return locked;
 }
 
 void Mutex::Await(const Condition& condition) {
+  const Order order(this, __builtin_return_address(0));
   static const Next<void, Mutex*, const Condition*> next("_ZN4absl7debian35Mutex5AwaitERKNS0_9ConditionE");
-  __tsan_release(this);
+  order.Release();
   {
     const Evaluating conditions;
     next(this, &condition);
   }
-  __tsan_acquire(this);
+  order.Acquire();
 }
 
 void Mutex::LockWhen(const Condition& condition) {
+  const Order order(this, __builtin_return_address(0));
+  order.Enter();
   static const Next<void, Mutex*, const Condition*> next("_ZN4absl7debian35Mutex8LockWhenERKNS0_9ConditionE");
   {
     const Evaluating conditions;
     next(this, &condition);
   }
-  __tsan_acquire(this);
+  order.Acquire();
 }
 
 bool Mutex::LockWhenWithDeadline(const Condition& condition, Time deadline) {
+  const Order order(this, __builtin_return_address(0));
+  order.Enter();
   static const Next<bool, Mutex*, const Condition*, Time> next(
       "_ZN4absl7debian35Mutex20LockWhenWithDeadlineERKNS0_9ConditionENS0_4TimeE");
   bool held = false;
@@ -118,11 +113,13 @@ bool Mutex::LockWhenWithDeadline(const Condition& condition, Time deadline) {
     const Evaluating conditions;
     held = next(this, &condition, deadline);
   }
-  __tsan_acquire(this);
+  order.Acquire();
   return held;
 }
 
 bool Mutex::LockWhenWithTimeout(const Condition& condition, Duration timeout) {
+  const Order order(this, __builtin_return_address(0));
+  order.Enter();
   static const Next<bool, Mutex*, const Condition*, Duration> next(
       "_ZN4absl7debian35Mutex19LockWhenWithTimeoutERKNS0_9ConditionENS0_8DurationE");
   bool held = false;
@@ -130,43 +127,46 @@ bool Mutex::LockWhenWithTimeout(const Condition& condition, Duration timeout) {
     const Evaluating conditions;
     held = next(this, &condition, timeout);
   }
-  __tsan_acquire(this);
+  order.Acquire();
   return held;
 }
 
 void CondVar::Wait(Mutex* mutex) {
+  const Order order(mutex, __builtin_return_address(0));
   static const Next<void, CondVar*, Mutex*> next("_ZN4absl7debian37CondVar4WaitEPNS0_5MutexE");
-  __tsan_release(mutex);
+  order.Release();
   {
     const Evaluating conditions;
     next(this, mutex);
   }
-  __tsan_acquire(mutex);
+  order.Acquire();
 }
 
 bool CondVar::WaitWithTimeout(Mutex* mutex, Duration timeout) {
+  const Order order(mutex, __builtin_return_address(0));
   static const Next<bool, CondVar*, Mutex*, Duration> next(
       "_ZN4absl7debian37CondVar15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE");
-  __tsan_release(mutex);
+  order.Release();
   bool timed_out = false;
   {
     const Evaluating conditions;
     timed_out = next(this, mutex, timeout);
   }
-  __tsan_acquire(mutex);
+  order.Acquire();
   return timed_out;
 }
 
 bool CondVar::WaitWithDeadline(Mutex* mutex, Time deadline) {
+  const Order order(mutex, __builtin_return_address(0));
   static const Next<bool, CondVar*, Mutex*, Time> next(
       "_ZN4absl7debian37CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE");
-  __tsan_release(mutex);
+  order.Release();
   bool timed_out = false;
   {
     const Evaluating conditions;
     timed_out = next(this, mutex, deadline);
   }
-  __tsan_acquire(mutex);
+  order.Acquire();
   return timed_out;
 }
 
