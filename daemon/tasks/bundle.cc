@@ -90,9 +90,13 @@ std::string Bundles::Work(const TaskKey& key) const {
   return absl::StrCat(root_, "/", kTaskFolder, "/", key.ns, "/", key.id);
 }
 
+std::string Bundles::SocketName(const TaskKey& key, absl::string_view grpc_address) {
+  return Sha256Hex(absl::StrCat(grpc_address, "/", key.ns, "/", key.id));
+}
+
 absl::StatusOr<std::string> Bundles::SocketPath(const TaskKey& key, absl::string_view grpc_address) const {
   const std::string directory = absl::StrCat(state_, "/s/");
-  const std::string name = Sha256Hex(absl::StrCat(grpc_address, "/", key.ns, "/", key.id));
+  const std::string name = SocketName(key, grpc_address);
   if (directory.size() + kShortestName > kLongestSocket) {
     return absl::FailedPreconditionError(
         absl::StrCat("the state directory ", state_, " is too long: with it a shim's socket has more than ",
@@ -113,7 +117,7 @@ absl::Status Bundles::Prepare() const {
   return absl::OkStatus();
 }
 
-absl::Status Bundles::Create(const TaskKey& key, absl::string_view spec, bool work) const {
+absl::Status Bundles::Create(const TaskKey& key, absl::string_view spec, bool foreign) const {
   const std::string path = Path(key);
   if (mkdir(path.c_str(), 0700) != 0) {
     if (errno != ENOENT) return sys::ErrnoStatus("mkdir", path);
@@ -128,7 +132,8 @@ absl::Status Bundles::Create(const TaskKey& key, absl::string_view spec, bool wo
   }
   GANTRY_RETURN_IF_ERROR(MakeDirectory(absl::StrCat(path, "/rootfs"), 0711));
   GANTRY_RETURN_IF_ERROR(WriteNew(absl::StrCat(path, "/config.json"), spec, 0600));
-  if (work) {
+  if (foreign) {
+    GANTRY_RETURN_IF_ERROR(WriteNew(absl::StrCat(path, "/creating"), "", 0600));
     const std::string target = Work(key);
     GANTRY_RETURN_IF_ERROR(sys::RemoveAllAt(AT_FDCWD, target));  // of a life before a reboot
     GANTRY_RETURN_IF_ERROR(sys::MkdirAll(target, 0711));
@@ -137,6 +142,14 @@ absl::Status Bundles::Create(const TaskKey& key, absl::string_view spec, bool wo
   }
   std::move(undo).Cancel();
   return absl::OkStatus();
+}
+
+void Bundles::ClearCreating(const TaskKey& key) const {
+  unlink(absl::StrCat(Path(key), "/creating").c_str());
+}
+
+bool Bundles::IsCreating(const TaskKey& key) const {
+  return access(absl::StrCat(Path(key), "/creating").c_str(), F_OK) == 0;
 }
 
 absl::Status Bundles::WriteBinary(const TaskKey& key, absl::string_view binary) const {

@@ -7,6 +7,7 @@
 //     shim-binary-path   the shim's program: written before it is started, the record of that intent
 //     bootstrap.json     where the shim listens: for our own shim written before it is started too
 //     log                a FIFO for the messages of a foreign shim
+//     creating           (foreign shims only) until the shim has created the container: nobody was told of it yet
 //   <state>/s/<sha256>   the sockets of our shims
 //   <state>/trash/       bundles on their way out
 //
@@ -36,6 +37,8 @@ class Bundles {
   Bundles(std::string state, std::string root) : state_(std::move(state)), root_(std::move(root)) {}
 
   std::string Path(const TaskKey& key) const;
+  // The name that shims give to the socket of `key`, which is in a group of its own.
+  static std::string SocketName(const TaskKey& key, absl::string_view grpc_address);
   // The socket of our shim for `key`. Its name is cut short where the state directory's is long;
   // FAILED_PRECONDITION when even that does not fit into a unix socket's address.
   absl::StatusOr<std::string> SocketPath(const TaskKey& key, absl::string_view grpc_address) const;
@@ -43,9 +46,11 @@ class Bundles {
   // Makes the folders above the bundles and empties the trash.
   absl::Status Prepare() const;
 
-  // Makes the bundle of `key`. On error nothing of it stays. `spec` is the JSON of config.json; `work`: with the
-  // link and its directory.
-  absl::Status Create(const TaskKey& key, absl::string_view spec, bool work) const;
+  // Makes the bundle of `key`. On error nothing of it stays. `spec` is the JSON of config.json; `foreign`: with the
+  // link `work`, its directory, and the mark `creating`.
+  absl::Status Create(const TaskKey& key, absl::string_view spec, bool foreign) const;
+  void ClearCreating(const TaskKey& key) const;
+  bool IsCreating(const TaskKey& key) const;
   absl::Status WriteBinary(const TaskKey& key, absl::string_view binary) const;
   absl::Status WriteBootstrap(const TaskKey& key, const Bootstrap& bootstrap) const;
 

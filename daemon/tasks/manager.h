@@ -163,6 +163,7 @@ class Manager {
   // manager_load.cc
   absl::Status Load();
   void LoadOne(const TaskKey& key);
+  void TakeBack(const TaskPtr& task);
   void OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer);
   void AskProcess(const TaskPtr& task);
 

@@ -265,6 +265,7 @@ void Manager::OnCreated(std::shared_ptr<Creation> creation, absl::StatusOr<std::
   if (!answer.ok()) return FailCreate(creation, answer.status());
   task->pid = response.pid();
   task->phase = Phase::kLive;
+  if (!IsOurShim(task->binary)) bundles_.ClearCreating(task->key);
   log::Debug("task created", {{"ns", task->key.ns}, {"id", task->key.id}, {"pid", absl::StrCat(task->pid)}});
   creation->done(task->pid);
   Settle(task);

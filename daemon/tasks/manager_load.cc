@@ -5,6 +5,7 @@
 #include "daemon/server/identifier.h"
 #include "daemon/tasks/manager.h"
 #include "daemon/tasks/runtime_name.h"
+#include "daemon/tasks/unfinished.h"
 #include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
 
@@ -38,6 +39,7 @@ void Manager::LoadOne(const TaskKey& key) {
     return;
   }
   task->binary = *binary;
+  if (bundles_.IsCreating(key)) return TakeBack(task);
   absl::Status status = bootstrap.status();
   if (bootstrap.ok()) {
     task->bootstrap = *bootstrap;
@@ -58,6 +60,17 @@ void Manager::LoadOne(const TaskKey& key) {
   request.set_id(key.id);
   CallShim(task, "State", request.SerializeAsString(), options_.timeouts.shim_load,
            [this, task](absl::StatusOr<std::string> answer) { OnLoaded(task, std::move(answer)); });
+}
+
+// Of a foreign shim whose Create was never answered: it may still start, or hang.
+void Manager::TakeBack(const TaskPtr& task) {
+  log::Warn("taking back a task whose creation was cut off", {{"ns", task->key.ns}, {"id", task->key.id}});
+  task->phase = Phase::kEnding;
+  parts_.bulk->Submit([this, task] {
+    EndUnfinished({task->key, bundles_.Path(task->key), task->binary, options_.grpc_address},
+                  options_.timeouts.shim_cleanup);
+    parts_.loop->Post([this, task] { CleanAfterShim(task); });
+  });
 }
 
 void Manager::OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer) {

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 
 import harness
@@ -139,20 +140,19 @@ class Torture:
                 self.kills["workload"] += 1
 
     def kill_shims(self, count):
-        import threading
         shims = list(shim_processes(self.token).items())
         by_name = {c.id: c for c in self.all_containers()}
         for name, pid in self.rng.sample(shims, min(count, len(shims))):
             container, done = by_name[name], threading.Event()
             with container.lock:
-                container.shim_kill = ShimKill(container, done)
+                kill = container.shim_kill = ShimKill(container, done)
             try:
                 os.kill(pid, signal.SIGKILL)
                 self.kills["shim"] += 1
                 harness.eventually("the shim is dead", lambda: not harness.alive(pid), 5)
             except ProcessLookupError:
                 pass
-            container.shim_kill.time = time.time()
+            kill.time = time.time()
             done.set()
 
     def instant(self):
