@@ -1,72 +1,67 @@
-// A resident client of containerd's API, for test/bench/quick: it drives the whole life of a container on two
-// daemons in turn, and prints what each step took.
+// A resident client that measures daemons over RPC, for test/bench/quick and test/bench/tasks.
 //
-//   rpc-life NAME=SOCKET,RUNTIME NAME=SOCKET,RUNTIME --parent CHAIN_ID --namespace NS --rounds N --warmup N
+//   rpc-life WHAT NAME=SOCKET,RUNTIME ... [--parent CHAIN_ID] [--namespace NS] [--rounds N] [--warmup N] [--workers N]
 //
-// Order A B, B A, A B, ... so that a slow moment of the machine hits both. One line of JSON on standard output:
-// {"NAME": {"total": [ms, ...], "prepare": [...], ...}, ...}. Single-threaded apart from gRPC's own threads.
-#include <grpcpp/grpcpp.h>
-#include <poll.h>
+// WHAT, each on all sides in turn (A B, B A, ...) so that a slow moment of the machine hits both:
+//   life     a container's whole life, and its steps
+//   exec     Exec, Start, exit event, DeleteProcess in one container
+//   kill     from kill(2) of a container's init to its exit event
+//   start    N containers that sleep, by some workers: one figure, all of them; they stay
+//   stop     what start left: SIGKILL, exit event, delete
+//   list     from now until Tasks.List answers with N tasks
+// One line of JSON on standard output: {"NAME": {"total": [ms, ...], "prepare": [...], ...}, ...}.
+#include "test/client/client.h"
 
+#include <signal.h>
+
+#include <atomic>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "api/proto/containerd/events/task.pb.h"
-#include "api/proto/containerd/services/containers/v1/containers.grpc.pb.h"
-#include "api/proto/containerd/services/events/v1/events.grpc.pb.h"
-#include "api/proto/containerd/services/snapshots/v1/snapshots.grpc.pb.h"
-#include "api/proto/containerd/services/tasks/v1/tasks.grpc.pb.h"
-#include "runtime/oci/spec.h"
 #include "runtime/sys/clock.h"
 
 namespace gantry::bench {
 namespace {
 
-namespace containers = ::containerd::services::containers::v1;
-namespace events = ::containerd::services::events::v1;
-namespace snapshots = ::containerd::services::snapshots::v1;
-namespace tasks = ::containerd::services::tasks::v1;
-
-constexpr char kSnapshotter[] = "overlayfs";
+using client::Client;
+using client::Process;
 
 [[noreturn]] void Die(const std::string& message) {
   std::fprintf(stderr, "rpc-life: %s\n", message.c_str());
-  std::exit(1);
+  std::_Exit(1);
 }
+
+struct Flags {
+  std::string what, parent, ns = "bench";
+  int rounds = 50, warmup = 5, workers = 8;
+};
 
 class Side {
  public:
-  Side(std::string name, const std::string& socket, std::string runtime, std::string ns)
+  Side(std::string name, const std::string& socket, const std::string& runtime, const Flags& flags)
       : name_(std::move(name)),
-        ns_(std::move(ns)),
-        runtime_(std::move(runtime)),
-        channel_(Connect(socket)),
-        containers_(channel_),
-        events_(channel_),
-        snapshots_(channel_),
-        tasks_(channel_) {
-    Mark(&subscription_);
-    events::SubscribeRequest request;
-    request.add_filters("topic==\"/tasks/exit\"");
-    stream_ = events_.Subscribe(&subscription_, request);
-    // containerd answers a subscription with its first event only, so there is nothing to wait for but time.
-    ::poll(nullptr, 0, 300);
-  }
-  ~Side() {
-    subscription_.TryCancel();
-    stream_->Finish();
+        flags_(flags),
+        client_({.socket = socket, .ns = flags.ns, .runtime = runtime}) {
+    if (flags.what != "list") Subscribe();
   }
 
-  // One container, from its snapshot to the removal of its record. `keep` adds the times to the result.
-  void Life(const std::string& id, const std::string& parent, bool keep);
+  // One round; `keep` adds its times to the result.
+  void Round(int round, bool keep);
+  void Begin();
+  void End();
 
   std::string Json() const {
     std::string out;
@@ -80,133 +75,218 @@ class Side {
   }
 
  private:
-  static std::shared_ptr<grpc::Channel> Connect(const std::string& socket) {
-    grpc::ChannelArguments arguments;
-    arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
-    return grpc::CreateCustomChannel(absl::StrCat("unix:", socket), grpc::InsecureChannelCredentials(),
-                                     arguments);
-  }
+  void Subscribe();
+  // Until the event of that process came. Each is awaited once.
+  Process AwaitExit(const std::string& container, const std::string& id);
 
-  void Mark(grpc::ClientContext* context) const { context->AddMetadata("containerd-namespace", ns_); }
-
-  template <typename Stub, typename Request, typename Response>
-  void Call(const char* step, Stub& stub,
-            grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-            const Request& request, Response* response) {
-    grpc::ClientContext context;
-    Mark(&context);
-    const int64_t start = sys::MonotonicNanos();
-    const grpc::Status status = (stub.*method)(&context, request, response);
-    Note(step, start);
+  void Check(const char* step, const grpc::Status& status) const {
     if (!status.ok()) Die(absl::StrCat(name_, ": ", step, ": ", status.error_message()));
   }
-
+  // Runs `call`, which must succeed, and notes its time.
+  template <typename Call>
+  void Step(const char* step, Call call) {
+    const int64_t start = sys::MonotonicNanos();
+    const grpc::Status status = call();
+    Note(step, start);
+    Check(step, status);
+  }
   void Note(const char* step, int64_t start) {
-    if (keep_) times_[step].push_back(static_cast<double>(sys::MonotonicNanos() - start) / 1e6);
+    const double ms = static_cast<double>(sys::MonotonicNanos() - start) / 1e6;
+    if (!keep_) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    times_[step].push_back(ms);
   }
 
-  void Make(const std::string& id, const std::string& parent);
-  void Run(const std::string& id);
-  void AwaitExit(const std::string& id);
-  void Remove(const std::string& id);
+  void Make(const std::string& id, const std::vector<std::string>& args);
+  void Life(const std::string& id);
+  void Exec(const std::string& id);
+  void Kill(const std::string& id);
+  void Stop(const std::string& id, bool exited);
+  // `work` of each container, by the workers.
+  template <typename Work>
+  void Each(Work work);
 
-  std::string name_;
-  std::string ns_;
-  std::string runtime_;
-  std::shared_ptr<grpc::Channel> channel_;
-  containers::Containers::Stub containers_;
-  events::Events::Stub events_;
-  snapshots::Snapshots::Stub snapshots_;
-  tasks::Tasks::Stub tasks_;
-  grpc::ClientContext subscription_;
-  std::unique_ptr<grpc::ClientReader<containerd::types::Envelope>> stream_;
-  std::map<std::string, std::vector<double>> times_;
-  google::protobuf::RepeatedPtrField<containerd::types::Mount> mounts_;
+  const std::string name_;
+  const Flags flags_;
+  const std::string busy_ = "busy-" + name_;  // both sides have it at once, in one cgroup each
+  Client client_;
   bool keep_ = false;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::map<std::pair<std::string, std::string>, Process> exits_;
+  std::map<std::string, std::vector<double>> times_;
 };
 
-// The spec that ctr makes: no seccomp, default capabilities, the usual namespaces.
-std::string SpecFor(const std::string& ns, const std::string& id) {
-  oci::Spec spec = oci::DefaultSpec();
-  spec.process->terminal = false;
-  spec.process->args = {"/bin/true"};
-  spec.root->path = "rootfs";
-  spec.linux->cgroups_path = absl::StrCat("/", ns, "/", id);
-  spec.linux->seccomp.reset();
-  return oci::ToJson(spec);
+void Side::Subscribe() {
+  bool ready = false;
+  std::thread([this, &ready] {
+    const grpc::Status status = client_.WatchExits(
+        [this, &ready] {
+          const std::lock_guard<std::mutex> lock(mutex_);
+          ready = true;
+          arrived_.notify_all();
+        },
+        [this](const Process& exit) {
+          const std::lock_guard<std::mutex> lock(mutex_);
+          exits_[{exit.container_id, exit.id}] = exit;
+          arrived_.notify_all();
+          return true;
+        });
+    Die(absl::StrCat(name_, ": the stream of events ended: ", status.error_message()));
+  }).detach();
+  std::unique_lock<std::mutex> lock(mutex_);
+  arrived_.wait(lock, [&ready] { return ready; });
 }
 
-void Side::Make(const std::string& id, const std::string& parent) {
-  snapshots::PrepareSnapshotRequest prepare;
-  snapshots::PrepareSnapshotResponse prepared;
-  prepare.set_snapshotter(kSnapshotter);
-  prepare.set_key(id);
-  prepare.set_parent(parent);
-  // There is no lease here: without the label, a collection could take the snapshot before a container has it.
-  (*prepare.mutable_labels())["containerd.io/gc.root"] = "bench";
-  Call("prepare", snapshots_, &snapshots::Snapshots::Stub::Prepare, prepare, &prepared);
-  mounts_ = prepared.mounts();
-  containers::CreateContainerRequest create;
-  containers::CreateContainerResponse created;
-  auto* container = create.mutable_container();
-  container->set_id(id);
-  container->mutable_runtime()->set_name(runtime_);
-  container->mutable_spec()->set_type_url("types.containerd.io/opencontainers/runtime-spec/1/Spec");
-  container->mutable_spec()->set_value(SpecFor(ns_, id));
-  container->set_snapshotter(kSnapshotter);
-  container->set_snapshot_key(id);
-  Call("record", containers_, &containers::Containers::Stub::Create, create, &created);
+Process Side::AwaitExit(const std::string& container, const std::string& id) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  arrived_.wait(lock, [&] { return exits_.count({container, id}) != 0; });
+  return exits_.extract({container, id}).mapped();
 }
 
-void Side::AwaitExit(const std::string& id) {
-  containerd::types::Envelope envelope;
-  containerd::events::TaskExit exit;
-  while (stream_->Read(&envelope)) {
-    if (exit.ParseFromString(envelope.event().value()) && exit.container_id() == id) {
-      if (exit.exit_status() != 0) Die(absl::StrCat(name_, ": exit status ", exit.exit_status()));
-      return;
-    }
+void Side::Make(const std::string& id, const std::vector<std::string>& args) {
+  Process process;
+  Step("prepare", [&] { return client_.Prepare(id, flags_.parent); });
+  Step("record", [&] { return client_.Record(id, args); });
+  Step("create", [&] { return client_.Create(id, "", &process); });
+  Step("start", [&] { return client_.Start(id, "", &process); });
+}
+
+void Side::Stop(const std::string& id, bool exited) {
+  Process process;
+  if (!exited) {
+    Check("kill", client_.Kill(id, "", SIGKILL));
+    AwaitExit(id, id);
   }
-  Die(absl::StrCat(name_, ": the stream of events ended"));
+  Step("delete", [&] { return client_.Delete(id, "", &process); });
+  Step("unprepare", [&] { return client_.Unprepare(id); });
+  Step("unrecord", [&] { return client_.Unrecord(id); });
 }
 
-void Side::Run(const std::string& id) {
-  tasks::CreateTaskRequest create;
-  tasks::CreateTaskResponse created;
-  create.set_container_id(id);
-  *create.mutable_rootfs() = mounts_;
-  Call("create", tasks_, &tasks::Tasks::Stub::Create, create, &created);
-  tasks::StartRequest start;
-  tasks::StartResponse started;
-  start.set_container_id(id);
-  Call("start", tasks_, &tasks::Tasks::Stub::Start, start, &started);
+void Side::Life(const std::string& id) {
+  const int64_t start = sys::MonotonicNanos();
+  Make(id, {"/bin/true"});
   const int64_t waiting = sys::MonotonicNanos();
-  AwaitExit(id);
+  const Process exit = AwaitExit(id, id);
   Note("exit", waiting);
+  if (exit.exit_status != 0) Die(absl::StrCat(name_, ": exit status ", exit.exit_status));
+  Stop(id, true);
+  Note("total", start);
 }
 
-void Side::Remove(const std::string& id) {
-  tasks::DeleteTaskRequest task;
-  tasks::DeleteResponse deleted;
-  task.set_container_id(id);
-  Call("delete", tasks_, &tasks::Tasks::Stub::Delete, task, &deleted);
-  google::protobuf::Empty nothing;
-  snapshots::RemoveSnapshotRequest snapshot;
-  snapshot.set_snapshotter(kSnapshotter);
-  snapshot.set_key(id);
-  Call("unprepare", snapshots_, &snapshots::Snapshots::Stub::Remove, snapshot, &nothing);
-  containers::DeleteContainerRequest record;
-  record.set_id(id);
-  Call("unrecord", containers_, &containers::Containers::Stub::Delete, record, &nothing);
+void Side::Exec(const std::string& id) {
+  Process process;
+  const int64_t start = sys::MonotonicNanos();
+  Step("exec", [&] { return client_.Exec(busy_, id, {"/bin/true"}); });
+  Step("start", [&] { return client_.Start(busy_, id, &process); });
+  const int64_t waiting = sys::MonotonicNanos();
+  AwaitExit(busy_, id);
+  Note("exit", waiting);
+  Step("delete", [&] { return client_.Delete(busy_, id, &process); });
+  Note("total", start);
 }
 
-void Side::Life(const std::string& id, const std::string& parent, bool keep) {
+void Side::Kill(const std::string& id) {
+  const bool keep = std::exchange(keep_, false);
+  Make(id, {"/bin/sleep", "1000"});
+  Process process;
+  Check("state", client_.State(id, "", &process));
   keep_ = keep;
   const int64_t start = sys::MonotonicNanos();
-  Make(id, parent);
-  Run(id);
-  Remove(id);
+  if (kill(static_cast<pid_t>(process.pid), SIGKILL) != 0) Die("kill(2) failed");
+  AwaitExit(id, id);
   Note("total", start);
+  keep_ = false;
+  Stop(id, true);
+}
+
+template <typename Work>
+void Side::Each(Work work) {
+  std::atomic<int> next = 0;
+  std::vector<std::thread> workers;
+  const int64_t start = sys::MonotonicNanos();
+  for (int i = 0; i < flags_.workers; ++i) {
+    workers.emplace_back([this, &next, &work] {
+      for (int n = next++; n < flags_.rounds; n = next++) work(absl::StrCat("many-", n));
+    });
+  }
+  for (std::thread& worker : workers) worker.join();
+  keep_ = true;
+  Note("total", start);
+}
+
+void Side::Begin() {
+  if (flags_.what == "exec") Make(busy_, {"/bin/sleep", "1000"});
+  if (flags_.what == "start") {
+    Life("warm");
+    Each([this](const std::string& id) { Make(id, {"/bin/sleep", "1000"}); });
+  }
+  if (flags_.what == "stop") {
+    Each([this](const std::string& id) { Stop(id, false); });
+  }
+  if (flags_.what != "list") return;
+  const int64_t start = sys::MonotonicNanos();
+  std::vector<Process> tasks;
+  while (tasks.size() < static_cast<size_t>(flags_.rounds)) {
+    tasks.clear();
+    client_.List(&tasks);
+  }
+  keep_ = true;
+  Note("total", start);
+}
+
+void Side::End() {
+  if (flags_.what == "exec") Stop(busy_, false);
+}
+
+void Side::Round(int round, bool keep) {
+  keep_ = keep;
+  const std::string id = absl::StrCat(flags_.what, "-", round);
+  if (flags_.what == "life") Life(id);
+  if (flags_.what == "exec") Exec(id);
+  if (flags_.what == "kill") Kill(id);
+  keep_ = false;
+}
+
+using Sides = std::vector<std::unique_ptr<Side>>;
+
+Flags Parse(int argc, char** argv, std::vector<std::vector<std::string>>* sides) {
+  Flags flags;
+  const std::set<std::string> known = {"life", "exec", "kill", "start", "stop", "list"};
+  std::map<std::string, std::string*> texts = {{"--parent", &flags.parent}, {"--namespace", &flags.ns}};
+  std::map<std::string, int*> numbers = {
+      {"--rounds", &flags.rounds}, {"--warmup", &flags.warmup}, {"--workers", &flags.workers}};
+  if (argc > 1) flags.what = argv[1];
+  for (int i = 2; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (texts.count(word) != 0 && i + 1 < argc) {
+      *texts[word] = argv[++i];
+    } else if (numbers.count(word) != 0 && i + 1 < argc) {
+      if (!absl::SimpleAtoi(argv[++i], numbers[word])) Die(absl::StrCat(word, " wants a number"));
+    } else {
+      sides->push_back(absl::StrSplit(word, absl::ByAnyChar("=,")));
+      if (sides->back().size() != 3) sides->clear();
+    }
+  }
+  if (known.count(flags.what) == 0 || sides->empty()) {
+    Die("usage: rpc-life life|exec|kill|start|stop|list NAME=SOCKET,RUNTIME ... [--parent CHAIN_ID] ...");
+  }
+  return flags;
+}
+
+void Measure(const Flags& flags, const Sides& sides) {
+  for (const auto& side : sides) side->Begin();
+  const bool in_rounds = flags.what == "life" || flags.what == "exec" || flags.what == "kill";
+  for (int round = 0; in_rounds && round < flags.warmup + flags.rounds; ++round) {
+    for (size_t i = 0; i < sides.size(); ++i) {
+      const size_t turn = round % 2 == 0 ? i : sides.size() - 1 - i;
+      sides[turn]->Round(round, round >= flags.warmup);
+    }
+  }
+  for (const auto& side : sides) side->End();
+  std::string out;
+  for (const auto& side : sides) absl::StrAppend(&out, out.empty() ? "" : ",", side->Json());
+  std::printf("{%s}\n", out.c_str());
 }
 
 }  // namespace
@@ -214,35 +294,12 @@ void Side::Life(const std::string& id, const std::string& parent, bool keep) {
 
 int main(int argc, char** argv) {
   std::vector<std::vector<std::string>> typed;
-  std::map<std::string, std::string> flags = {
-      {"--rounds", "50"}, {"--warmup", "5"}, {"--parent", ""}, {"--namespace", "bench"}};
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    if (flags.count(word) != 0 && i + 1 < argc) {
-      flags[word] = argv[++i];
-      continue;
-    }
-    const std::vector<std::string> side = absl::StrSplit(word, absl::ByAnyChar("=,"));
-    if (side.size() != 3) gantry::bench::Die("usage: rpc-life NAME=SOCKET,RUNTIME ... --parent CHAIN_ID");
-    typed.push_back(side);
-  }
-  std::vector<std::unique_ptr<gantry::bench::Side>> sides;
+  const gantry::bench::Flags flags = gantry::bench::Parse(argc, argv, &typed);
+  gantry::bench::Sides sides;
   for (const std::vector<std::string>& side : typed) {
-    sides.push_back(std::make_unique<gantry::bench::Side>(side[0], side[1], side[2], flags["--namespace"]));
+    sides.push_back(std::make_unique<gantry::bench::Side>(side[0], side[1], side[2], flags));
   }
-  int rounds = 0;
-  int warmup = 0;
-  if (!absl::SimpleAtoi(flags["--rounds"], &rounds) || !absl::SimpleAtoi(flags["--warmup"], &warmup)) {
-    gantry::bench::Die("--rounds and --warmup are numbers");
-  }
-  for (int round = 0; round < warmup + rounds; ++round) {
-    for (size_t i = 0; i < sides.size(); ++i) {
-      const size_t turn = round % 2 == 0 ? i : sides.size() - 1 - i;
-      sides[turn]->Life(absl::StrCat("life-", round), flags["--parent"], round >= warmup);
-    }
-  }
-  std::string out;
-  for (const auto& side : sides) absl::StrAppend(&out, out.empty() ? "" : ",", side->Json());
-  std::printf("{%s}\n", out.c_str());
-  return 0;
+  gantry::bench::Measure(flags, sides);
+  std::fflush(stdout);
+  std::_Exit(0);  // subscribers still read
 }

@@ -85,7 +85,29 @@ grpc::Status Client::Prepare(const std::string& id, const std::string& parent) {
   request.set_key(id);
   request.set_parent(parent);
   (*request.mutable_labels())["containerd.io/gc.root"] = "test";
-  return Call(snapshots_, &snapshots::Snapshots::Stub::Prepare, request, &response);
+  const grpc::Status status = Call(snapshots_, &snapshots::Snapshots::Stub::Prepare, request, &response);
+  if (status.ok()) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    prepared_[id] = response.mounts();
+  }
+  return status;
+}
+
+grpc::Status Client::FindMounts(const std::string& id, Mounts* mounts) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (const auto it = prepared_.find(id); it != prepared_.end()) {
+      *mounts = it->second;
+      return grpc::Status::OK;
+    }
+  }
+  snapshots::MountsRequest request;
+  snapshots::MountsResponse response;
+  request.set_snapshotter(kSnapshotter);
+  request.set_key(id);
+  const grpc::Status status = Call(snapshots_, &snapshots::Snapshots::Stub::Mounts, request, &response);
+  *mounts = response.mounts();
+  return status;
 }
 
 grpc::Status Client::Unprepare(const std::string& id) {
@@ -93,6 +115,10 @@ grpc::Status Client::Unprepare(const std::string& id) {
   google::protobuf::Empty nothing;
   request.set_snapshotter(kSnapshotter);
   request.set_key(id);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    prepared_.erase(id);
+  }
   return Call(snapshots_, &snapshots::Snapshots::Stub::Remove, request, &nothing);
 }
 
@@ -140,18 +166,13 @@ grpc::Status Client::Records(std::vector<std::string>* ids) {
 // ---- tasks -----------------------------------------------------------------------------------------------
 
 grpc::Status Client::Create(const std::string& id, const std::string& out, Process* process) {
-  snapshots::MountsRequest mounts;
-  snapshots::MountsResponse mounted;
-  mounts.set_snapshotter(kSnapshotter);
-  mounts.set_key(id);
-  grpc::Status status = Call(snapshots_, &snapshots::Snapshots::Stub::Mounts, mounts, &mounted);
-  if (!status.ok()) return status;
   tasks::CreateTaskRequest request;
   tasks::CreateTaskResponse response;
+  grpc::Status status = FindMounts(id, request.mutable_rootfs());
+  if (!status.ok()) return status;
   request.set_container_id(id);
   request.set_stdout(out);
   request.set_stderr(out);
-  *request.mutable_rootfs() = mounted.mounts();
   status = Call(tasks_, &tasks::Tasks::Stub::Create, request, &response);
   process->pid = response.pid();
   return status;

@@ -12,7 +12,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -55,7 +57,7 @@ class Client {
   grpc::Status Unrecord(const std::string& id);
   grpc::Status Records(std::vector<std::string>* ids);
 
-  // The task on the snapshot of that id; `out` is a FIFO or URI for both streams, or empty.
+  // The task on the snapshot of that id (its mounts are asked for, unless this client prepared it); `out` is a FIFO or URI for both streams, or empty.
   grpc::Status Create(const std::string& id, const std::string& out, Process* process);
   // exec_id empty: init.
   grpc::Status Start(const std::string& id, const std::string& exec_id, Process* process);
@@ -82,8 +84,13 @@ class Client {
     return (stub.*method)(&context, request, response);
   }
 
+  using Mounts = google::protobuf::RepeatedPtrField<containerd::types::Mount>;
+  grpc::Status FindMounts(const std::string& id, Mounts* mounts);
+
   const Options options_;
   const std::shared_ptr<grpc::Channel> channel_;
+  std::mutex mutex_;
+  std::map<std::string, Mounts> prepared_;
   containerd::services::containers::v1::Containers::Stub containers_;
   containerd::services::events::v1::Events::Stub events_;
   containerd::services::snapshots::v1::Snapshots::Stub snapshots_;

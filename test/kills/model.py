@@ -32,6 +32,20 @@ def start_time(pid):
     return None if fields[0] in "ZX" else fields[19]
 
 
+def describe(pid):
+    """Where in the kernel a process is, and whose it is."""
+    told = []
+    for name in ("status", "wchan", "stack", "cgroup"):
+        try:
+            with open(f"/proc/{pid}/{name}") as f:
+                lines = f.read().splitlines()
+        except OSError:
+            continue
+        wanted = ("Name", "State", "PPid", "SigPnd", "ShdPnd") if name == "status" else ("",)
+        told += [line for line in lines if line.startswith(wanted)][:12]
+    return f"{pid}: " + "; ".join(told)
+
+
 class Container:
     """Changed by its worker; by the one who kills only under `lock`."""
 

@@ -159,7 +159,7 @@ class Torture:
         """One random instant, from a daemon that runs to a daemon that runs."""
         kind = self.rng.choices(("daemon", "shims", "both"), (6, 2, 2))[0] if self.options.kill == "both" else \
             self.options.kill
-        time.sleep(self.rng.uniform(0, 0.6))
+        time.sleep(self.rng.uniform(0, self.rng.choice([0.6, 0.6, 1.5])))
         if self.rng.random() < 0.5:
             self.kill_workload()
         if kind in ("shims", "both"):
@@ -210,7 +210,7 @@ def show_log(log, finding):
     """What the daemon's log last says of the container that a finding is about, and of its lives."""
     named = re.search(r"\bc\d+-\d+\b", finding)
     if named:
-        lines = [line for line in log.splitlines() if f"id={named[0]}" in line.split() or 'msg="serving"' in line]
+        lines = [line for line in log.splitlines() if f"id={named[0]}" in line.split() or line.endswith("/" + named[0]) or 'msg="serving"' in line]
         print("".join(f"    {line}\n" for line in lines[-15:]), end="")
 
 
@@ -236,7 +236,7 @@ def run(options):
     for name, count in torture.kills.items():
         print(f"  killed: {name}: {count}")
     print(f"  calls answered: {', '.join(f'{verb} {count}' for verb, count in sorted(world.calls.items()))}")
-    print(f"  exits: {len(world.ended)} told by Wait or Delete, {certain} of them certain to have exactly one event")
+    print(f"  exits: {sum(map(len, world.ended.values()))} told by Wait or Delete, {certain} of them certain to have exactly one event")
     for finding in world.findings:
         print("FOUND " + finding)
         show_log(log, finding)

@@ -147,11 +147,11 @@ class Worker(threading.Thread):
 
     def await_burial(self, container, kill):
         self.world.calls["buried"] += 1
-        end = kill.time + BURIAL * worlds.PATIENCE / 30
+        end = time.monotonic() + BURIAL * worlds.PATIENCE / 30
         while kill.pid and model.start_time(kill.pid) == kill.started_at:
-            if time.time() > end:
-                raise Finding(f"{container.id}: its shim was killed, its task is gone, but process {kill.pid} runs on "
-                              f"after {BURIAL} s")
+            if time.monotonic() > end:
+                raise Finding(f"{container.id}: its shim was killed, its task is gone, but its process runs on after "
+                              f"{BURIAL} s: {model.describe(kill.pid)}")
             time.sleep(0.005)
 
     # ---- moving -------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ import harness
 PATIENCE = harness.PATIENCE / 2
 # From an exit to its event at a subscriber; longer than it can take unless the daemon dies meanwhile.
 TELLING = 0.5
+# Seconds are floating point here.
+SAME = 1e-5
 
 
 class Finding(Exception):
@@ -36,7 +38,7 @@ class World:
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.seen = collections.defaultdict(list)  # (container, process, pid): [(life's number, exit status, time)]
-        self.ended = {}  # the same: (exit status, time), as Wait or Delete told it
+        self.ended = collections.defaultdict(dict)  # the same: {time: exit status}, as Wait and Delete told it
         self.watchers = []
 
     def found(self, text):
@@ -113,7 +115,7 @@ class World:
 
     def has_ended(self, container, name, pid, status, when):
         with self.lock:
-            self.ended[container, name, pid] = (status, when)
+            self.ended[container, name, pid][when] = status
 
     def certain(self, when):
         """Whether an exit at that time must have been told to a subscriber exactly once: not when the daemon was killed
@@ -125,21 +127,21 @@ class World:
         return False
 
     def judge_exits(self):
-        """Exactly one event for each exit, and the same code and time as Wait and Delete gave."""
+        """Exactly one event for each exit, with the code and time that Wait and Delete gave. The number certain to have
+        one."""
         certain = 0
-        for key, (status, when) in self.ended.items():
-            told = self.seen.get(key, [])
-            name = f"exit of {key[1]} in {key[0]} (pid {key[2]}) at {when:.3f}"
-            for number, event_status, event_when in told:
-                if event_status != status or abs(event_when - when) > 1e-5:
-                    self.found(f"{name}: status {status}, but its event in life {number} said {event_status} at "
-                               f"{event_when:.3f}")
-            if self.certain(when):
-                certain += 1
-                if len(told) != 1:
-                    self.found(f"{name}: told {len(told)} times instead of once (lives {[t[0] for t in told]})")
-        for key, told in self.seen.items():
-            for number, times in collections.Counter(t[0] for t in told).items():
-                if times > 1:
-                    self.found(f"exit of {key[1]} in {key[0]} (pid {key[2]}): told {times} times in life {number}")
+        for (container, name, pid), ends in self.ended.items():
+            for when, status in ends.items():
+                # Pids come round again: an event is known by its time, too.
+                told = [(life, code) for life, code, at in self.seen.get((container, name, pid), [])
+                        if abs(at - when) < SAME]
+                what = f"exit of {name} in {container} (pid {pid}) at {when:.3f} with {status}"
+                if any(code != status for _, code in told):
+                    self.found(f"{what}: its events (life, code): {told}")
+                if len({life for life, _ in told}) < len(told):
+                    self.found(f"{what}: told twice in one life: {told}")
+                if self.certain(when):
+                    certain += 1
+                    if len(told) != 1:
+                        self.found(f"{what}: told {len(told)} times instead of once: {told}")
         return certain
