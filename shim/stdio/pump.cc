@@ -1,5 +1,6 @@
 #include "shim/stdio/pump.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,8 @@ namespace {
 // as far as data came.
 constexpr size_t kBufferBytes = 64 << 10;
 char buffer[kBufferBytes];
+// Of the source's pipe, once somebody fills it: its writer and this side then work at the same time.
+constexpr int kBigPipe = 1 << 20;
 // Then others get their turn.
 constexpr size_t kTurnBytes = 1 << 20;
 // A terminal whose last user closed it may be opened again (a getty does so); nothing tells when.
@@ -97,6 +100,8 @@ void Pump::Drain() {
     switch (ReadOnce(buffer, sizeof(buffer), &got)) {
       case ReadResult::kData:
         total += got;
+        if (got == sizeof(buffer) && !std::exchange(grown_, true))
+          fcntl(source_.get(), F_SETPIPE_SZ, kBigPipe);
         if (!Write(absl::string_view(buffer, got))) {
           Unwatch();
           return WatchSink();

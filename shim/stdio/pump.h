@@ -66,6 +66,7 @@ class Pump {
   sys::UniqueFd sink_;
   absl::AnyInvocable<void()> done_;
   bool sink_may_block_ = false;
+  bool grown_ = false;  // the source's pipe
   bool finishing_ = false;
   bool ended_ = false;
   // Only what is waited for is in the loop: a hang-up would be reported for ever otherwise.

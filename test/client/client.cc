@@ -25,10 +25,6 @@ constexpr char kMarker[] = "/tests/ready";
 std::shared_ptr<grpc::Channel> Connect(const std::string& socket) {
   grpc::ChannelArguments arguments;
   arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
-  // A daemon that was killed is back in milliseconds: gRPC would look again after a second, and then ever later.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 10);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10'000);  // how long one attempt may take
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 20);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return grpc::CreateCustomChannel(absl::StrCat("unix:", socket), grpc::InsecureChannelCredentials(),
                                    arguments);
@@ -61,13 +57,21 @@ std::string SpecFor(const std::string& ns, const std::string& id, const std::vec
 
 }  // namespace
 
-Client::Client(Options options)
-    : options_(std::move(options)),
-      channel_(Connect(options_.socket)),
-      containers_(channel_),
-      events_(channel_),
-      snapshots_(channel_),
-      tasks_(channel_) {}
+Client::Connection::Connection(const std::string& socket)
+    : channel(Connect(socket)), containers(channel), events(channel), snapshots(channel), tasks(channel) {}
+
+Client::Client(Options options) : options_(std::move(options)) {}
+
+std::shared_ptr<Client::Connection> Client::Connected() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (connection_ == nullptr) connection_ = std::make_shared<Connection>(options_.socket);
+  return connection_;
+}
+
+void Client::Drop(const std::shared_ptr<Connection>& connection) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (connection_ == connection) connection_.reset();
+}
 
 void Client::Mark(grpc::ClientContext* context, bool limited) const {
   context->AddMetadata("containerd-namespace", options_.ns);
@@ -85,7 +89,8 @@ grpc::Status Client::Prepare(const std::string& id, const std::string& parent) {
   request.set_key(id);
   request.set_parent(parent);
   (*request.mutable_labels())["containerd.io/gc.root"] = "test";
-  const grpc::Status status = Call(snapshots_, &snapshots::Snapshots::Stub::Prepare, request, &response);
+  const grpc::Status status =
+      Call(&Connection::snapshots, &snapshots::Snapshots::Stub::Prepare, request, &response);
   if (status.ok()) {
     const std::lock_guard<std::mutex> lock(mutex_);
     prepared_[id] = response.mounts();
@@ -105,7 +110,8 @@ grpc::Status Client::FindMounts(const std::string& id, Mounts* mounts) {
   snapshots::MountsResponse response;
   request.set_snapshotter(kSnapshotter);
   request.set_key(id);
-  const grpc::Status status = Call(snapshots_, &snapshots::Snapshots::Stub::Mounts, request, &response);
+  const grpc::Status status =
+      Call(&Connection::snapshots, &snapshots::Snapshots::Stub::Mounts, request, &response);
   *mounts = response.mounts();
   return status;
 }
@@ -119,7 +125,7 @@ grpc::Status Client::Unprepare(const std::string& id) {
     const std::lock_guard<std::mutex> lock(mutex_);
     prepared_.erase(id);
   }
-  return Call(snapshots_, &snapshots::Snapshots::Stub::Remove, request, &nothing);
+  return Call(&Connection::snapshots, &snapshots::Snapshots::Stub::Remove, request, &nothing);
 }
 
 grpc::Status Client::Snapshots(std::vector<std::string>* keys) {
@@ -127,12 +133,15 @@ grpc::Status Client::Snapshots(std::vector<std::string>* keys) {
   Mark(&context, true);
   snapshots::ListSnapshotsRequest request;
   request.set_snapshotter(kSnapshotter);
-  const auto stream = snapshots_.List(&context, request);
+  const std::shared_ptr<Connection> connection = Connected();
+  const auto stream = connection->snapshots.List(&context, request);
   snapshots::ListSnapshotsResponse page;
   while (stream->Read(&page)) {
     for (const auto& info : page.info()) keys->push_back(info.name());
   }
-  return stream->Finish();
+  const grpc::Status status = stream->Finish();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) Drop(connection);
+  return status;
 }
 
 grpc::Status Client::Record(const std::string& id, const std::vector<std::string>& args) {
@@ -145,20 +154,21 @@ grpc::Status Client::Record(const std::string& id, const std::vector<std::string
   container->mutable_spec()->set_value(SpecFor(options_.ns, id, args));
   container->set_snapshotter(kSnapshotter);
   container->set_snapshot_key(id);
-  return Call(containers_, &containers::Containers::Stub::Create, request, &response);
+  return Call(&Connection::containers, &containers::Containers::Stub::Create, request, &response);
 }
 
 grpc::Status Client::Unrecord(const std::string& id) {
   containers::DeleteContainerRequest request;
   google::protobuf::Empty nothing;
   request.set_id(id);
-  return Call(containers_, &containers::Containers::Stub::Delete, request, &nothing);
+  return Call(&Connection::containers, &containers::Containers::Stub::Delete, request, &nothing);
 }
 
 grpc::Status Client::Records(std::vector<std::string>* ids) {
   containers::ListContainersRequest request;
   containers::ListContainersResponse response;
-  const grpc::Status status = Call(containers_, &containers::Containers::Stub::List, request, &response);
+  const grpc::Status status =
+      Call(&Connection::containers, &containers::Containers::Stub::List, request, &response);
   for (const auto& container : response.containers()) ids->push_back(container.id());
   return status;
 }
@@ -173,7 +183,7 @@ grpc::Status Client::Create(const std::string& id, const std::string& out, Proce
   request.set_container_id(id);
   request.set_stdout(out);
   request.set_stderr(out);
-  status = Call(tasks_, &tasks::Tasks::Stub::Create, request, &response);
+  status = Call(&Connection::tasks, &tasks::Tasks::Stub::Create, request, &response);
   process->pid = response.pid();
   return status;
 }
@@ -183,7 +193,7 @@ grpc::Status Client::Start(const std::string& id, const std::string& exec_id, Pr
   tasks::StartResponse response;
   request.set_container_id(id);
   request.set_exec_id(exec_id);
-  const grpc::Status status = Call(tasks_, &tasks::Tasks::Stub::Start, request, &response);
+  const grpc::Status status = Call(&Connection::tasks, &tasks::Tasks::Stub::Start, request, &response);
   process->pid = response.pid();
   return status;
 }
@@ -194,7 +204,7 @@ grpc::Status Client::Kill(const std::string& id, const std::string& exec_id, uin
   request.set_container_id(id);
   request.set_exec_id(exec_id);
   request.set_signal(signal);
-  return Call(tasks_, &tasks::Tasks::Stub::Kill, request, &nothing);
+  return Call(&Connection::tasks, &tasks::Tasks::Stub::Kill, request, &nothing);
 }
 
 grpc::Status Client::Wait(const std::string& id, const std::string& exec_id, Process* process) {
@@ -202,7 +212,7 @@ grpc::Status Client::Wait(const std::string& id, const std::string& exec_id, Pro
   tasks::WaitResponse response;
   request.set_container_id(id);
   request.set_exec_id(exec_id);
-  const grpc::Status status = Call(tasks_, &tasks::Tasks::Stub::Wait, request, &response);
+  const grpc::Status status = Call(&Connection::tasks, &tasks::Tasks::Stub::Wait, request, &response);
   process->exit_status = response.exit_status();
   process->exited_at_ns = Nanos(response.exited_at());
   return status;
@@ -214,12 +224,12 @@ grpc::Status Client::Delete(const std::string& id, const std::string& exec_id, P
   if (exec_id.empty()) {
     tasks::DeleteTaskRequest request;
     request.set_container_id(id);
-    status = Call(tasks_, &tasks::Tasks::Stub::Delete, request, &response);
+    status = Call(&Connection::tasks, &tasks::Tasks::Stub::Delete, request, &response);
   } else {
     tasks::DeleteProcessRequest request;
     request.set_container_id(id);
     request.set_exec_id(exec_id);
-    status = Call(tasks_, &tasks::Tasks::Stub::DeleteProcess, request, &response);
+    status = Call(&Connection::tasks, &tasks::Tasks::Stub::DeleteProcess, request, &response);
   }
   process->pid = response.pid();
   process->exit_status = response.exit_status();
@@ -238,7 +248,7 @@ grpc::Status Client::Exec(const std::string& id, const std::string& exec_id,
   request.set_exec_id(exec_id);
   request.mutable_spec()->set_type_url("types.containerd.io/opencontainers/runtime-spec/1/Process");
   request.mutable_spec()->set_value(oci::ToJson(process));
-  return Call(tasks_, &tasks::Tasks::Stub::Exec, request, &nothing);
+  return Call(&Connection::tasks, &tasks::Tasks::Stub::Exec, request, &nothing);
 }
 
 grpc::Status Client::State(const std::string& id, const std::string& exec_id, Process* process) {
@@ -246,7 +256,7 @@ grpc::Status Client::State(const std::string& id, const std::string& exec_id, Pr
   tasks::GetResponse response;
   request.set_container_id(id);
   request.set_exec_id(exec_id);
-  const grpc::Status status = Call(tasks_, &tasks::Tasks::Stub::Get, request, &response);
+  const grpc::Status status = Call(&Connection::tasks, &tasks::Tasks::Stub::Get, request, &response);
   if (status.ok()) *process = FromTask(response.process());
   return status;
 }
@@ -254,7 +264,7 @@ grpc::Status Client::State(const std::string& id, const std::string& exec_id, Pr
 grpc::Status Client::List(std::vector<Process>* processes) {
   tasks::ListTasksRequest request;
   tasks::ListTasksResponse response;
-  const grpc::Status status = Call(tasks_, &tasks::Tasks::Stub::List, request, &response);
+  const grpc::Status status = Call(&Connection::tasks, &tasks::Tasks::Stub::List, request, &response);
   for (const auto& task : response.tasks()) processes->push_back(FromTask(task));
   return status;
 }
@@ -268,7 +278,8 @@ grpc::Status Client::WatchExits(const std::function<void()>& ready,
   events::SubscribeRequest request;
   request.add_filters(absl::StrCat("namespace==", options_.ns, ",topic==\"/tasks/exit\""));
   request.add_filters(absl::StrCat("namespace==", options_.ns, ",topic==\"", kMarker, "\""));
-  const auto stream = events_.Subscribe(&context, request);
+  const std::shared_ptr<Connection> connection = Connected();
+  const auto stream = connection->events.Subscribe(&context, request);
   // A daemon may answer a subscription with its first event only: events are sent until one comes back.
   std::atomic<bool> is_ready = false;
   std::thread caller([&] {
@@ -278,7 +289,7 @@ grpc::Status Client::WatchExits(const std::function<void()>& ready,
     // containerd wants an event of a type that it knows.
     marker.mutable_event()->set_type_url("containerd.events.TaskPaused");
     while (!is_ready) {
-      Call(events_, &events::Events::Stub::Publish, marker, &nothing);
+      Call(&Connection::events, &events::Events::Stub::Publish, marker, &nothing);
       poll(nullptr, 0, 5);
     }
   });

@@ -74,27 +74,38 @@ class Client {
                           const std::function<bool(const Process&)>& on_exit);
 
  private:
+  struct Connection {
+    explicit Connection(const std::string& socket);
+    const std::shared_ptr<grpc::Channel> channel;
+    containerd::services::containers::v1::Containers::Stub containers;
+    containerd::services::events::v1::Events::Stub events;
+    containerd::services::snapshots::v1::Snapshots::Stub snapshots;
+    containerd::services::tasks::v1::Tasks::Stub tasks;
+  };
+  using Mounts = google::protobuf::RepeatedPtrField<containerd::types::Mount>;
+
   void Mark(grpc::ClientContext* context, bool limited) const;
+  std::shared_ptr<Connection> Connected();
+  // A connection that failed is not used again: gRPC would remember the failure for a while.
+  void Drop(const std::shared_ptr<Connection>& connection);
 
   template <typename Stub, typename Request, typename Response>
-  grpc::Status Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-                    const Request& request, Response* response, bool limited = true) {
+  grpc::Status Call(Stub Connection::*stub,
+                    grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                    const Request& request, Response* response) {
+    const std::shared_ptr<Connection> connection = Connected();
     grpc::ClientContext context;
-    Mark(&context, limited);
-    return (stub.*method)(&context, request, response);
+    Mark(&context, true);
+    const grpc::Status status = ((*connection).*stub.*method)(&context, request, response);
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) Drop(connection);
+    return status;
   }
-
-  using Mounts = google::protobuf::RepeatedPtrField<containerd::types::Mount>;
   grpc::Status FindMounts(const std::string& id, Mounts* mounts);
 
   const Options options_;
-  const std::shared_ptr<grpc::Channel> channel_;
   std::mutex mutex_;
+  std::shared_ptr<Connection> connection_;
   std::map<std::string, Mounts> prepared_;
-  containerd::services::containers::v1::Containers::Stub containers_;
-  containerd::services::events::v1::Events::Stub events_;
-  containerd::services::snapshots::v1::Snapshots::Stub snapshots_;
-  containerd::services::tasks::v1::Tasks::Stub tasks_;
 };
 
 }  // namespace gantry::client

@@ -148,7 +148,7 @@ class Worker(threading.Thread):
     def await_burial(self, container, kill):
         self.world.calls["buried"] += 1
         end = time.monotonic() + BURIAL * worlds.PATIENCE / 30
-        while kill.pid and model.start_time(kill.pid) == kill.started_at:
+        while kill.started_at and model.start_time(kill.pid) == kill.started_at:
             if time.monotonic() > end:
                 raise Finding(f"{container.id}: its shim was killed, its task is gone, but its process runs on after "
                               f"{BURIAL} s: {model.describe(kill.pid)}")
