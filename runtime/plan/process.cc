@@ -111,7 +111,7 @@ absl::Status PlanScheduling(const oci::Process& process, Builder* builder) {
       return absl::InvalidArgumentError(
           absl::StrCat("process.ioPriority.priority: must be 0 to 7, found ", level));
     }
-    builder->Child(SetIoPriority{IOPRIO_PRIO_VALUE(io_class, level)});
+    builder->Child(SetIoPriority{static_cast<int>(IOPRIO_PRIO_VALUE(io_class, level))});
   }
   return absl::OkStatus();
 }
