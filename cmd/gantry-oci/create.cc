@@ -38,7 +38,7 @@ container::SavedState StateOf(const Creation& creation, const container::Contain
   state.bundle = creation.bundle;
   const std::string& root = creation.spec.root->path;
   state.rootfs = root[0] == '/' ? root : absl::StrCat(creation.bundle, "/", root);
-  state.created = absl::FormatTime("%Y-%m-%d%ET%H:%M:%E9SZ", sys::WallNow(), absl::UTCTimeZone());
+  state.created = sys::FormatUtc(sys::WallNow());
   state.cgroup = container.cgroup.directories();
   state.root_mount = container.joined_root;
   state.annotations = creation.spec.annotations;

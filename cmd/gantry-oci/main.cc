@@ -8,7 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cmd/gantry-oci/context.h"
+#include "runtime/sys/early_mount.h"
 #include "runtime/sys/privilege.h"
+#include "runtime/sys/sanitizer.h"
 #include "runtime/sys/self_exe.h"
 
 namespace gantry::oci_cli {
@@ -315,7 +317,10 @@ int RunCommand(const Context& context, const Command& command, const char* const
 
 // Commands after which a program of a container may reach this program's file (CVE-2019-5736).
 bool StartsProcesses(absl::string_view name) {
-  return name == "create" || name == "run" || name == "exec" || name == "restore";
+  for (const auto* word = gantry_moving_commands; **word != '\0'; word++) {
+    if (name == *word) return true;
+  }
+  return false;
 }
 
 int Main(int argc, const char* const* argv) {
@@ -333,9 +338,12 @@ int Main(int argc, const char* const* argv) {
   if (name == "help") return PrintHelp();
   for (const Command& command : kCommands) {
     if (name == command.name && StartsProcesses(name)) {
-      auto own_file = sys::RunFromReadOnlyMount(const_cast<char**>(argv));
-      if (!own_file.ok()) return fail(own_file.status().message());
-      context.own_file = *std::move(own_file);
+      context.own_file = sys::TakeEarlyMount();
+      if (!context.own_file) {
+        auto own_file = sys::RunFromReadOnlyMount(const_cast<char**>(argv));
+        if (!own_file.ok()) return fail(own_file.status().message());
+        context.own_file = *std::move(own_file);
+      }
     }
     if (name == command.name) return RunCommand(context, command, globals->rest() + 1, argv + argc);
   }
@@ -345,4 +353,11 @@ int Main(int argc, const char* const* argv) {
 }  // namespace
 }  // namespace gantry::oci_cli
 
-int main(int argc, char** argv) { return gantry::oci_cli::Main(argc, argv); }
+const char gantry_moving_commands[][8] = {"create", "run", "exec", "restore", ""};
+
+int main(int argc, char** argv) {
+  const int status = gantry::oci_cli::Main(argc, argv);
+  // What main would be followed by only takes memory apart. A sanitizer looks at it first.
+  if (gantry::sys::kSanitized) return status;
+  _exit(status);
+}

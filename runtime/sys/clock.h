@@ -4,6 +4,7 @@
 #define GANTRY_RUNTIME_SYS_CLOCK_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/time/time.h"
 
@@ -14,6 +15,10 @@ int64_t MonotonicNanos();
 
 // CLOCK_REALTIME: may jump either way. Never for timeouts.
 absl::Time WallNow();
+
+// `time`, not before 1970, as RFC 3339 has it, in UTC, with nanoseconds: "2026-01-31T09:05:00.000000001Z". absl::FormatTime does the
+// same by way of a time zone and its rules, which in a program that lives for milliseconds are most of the price.
+std::string FormatUtc(absl::Time time);
 
 // A point of the monotonic clock by which something must be done.
 class Deadline {
