@@ -50,15 +50,18 @@ absl::Status MustHoldNobody(const std::string& path) {
                                                     "; give the container another linux.cgroupsPath"));
 }
 
-// A v1 cpuset takes no process before it has CPUs and nodes; a new one has none.
-absl::Status InitCpuset(const std::string& mount_point, const std::string& path) {
+// A v1 cpuset takes no process before it has CPUs and nodes; a new one has none (or, by cgroup.clone_children, its
+// parent's).
+absl::Status InitCpuset(const std::string& mount_point, const std::string& path, bool is_new) {
   for (const char* file : {"/cpuset.cpus", "/cpuset.mems"}) {
-    GANTRY_ASSIGN_OR_RETURN(const std::string own, ReadControl(path + file));
-    if (own.find_first_not_of(" \n") != std::string::npos) continue;
+    if (!is_new) {
+      GANTRY_ASSIGN_OR_RETURN(const std::string own, ReadControl(path + file));
+      if (own.find_first_not_of(" \n") != std::string::npos) continue;
+    }
     const std::string parent = ParentOf(path);
     GANTRY_ASSIGN_OR_RETURN(std::string value, ReadControl(parent + file));
     if (value.find_first_not_of(" \n") == std::string::npos && parent.size() > mount_point.size()) {
-      GANTRY_RETURN_IF_ERROR(InitCpuset(mount_point, parent));
+      GANTRY_RETURN_IF_ERROR(InitCpuset(mount_point, parent, /*is_new=*/false));
       GANTRY_ASSIGN_OR_RETURN(value, ReadControl(parent + file));
     }
     GANTRY_RETURN_IF_ERROR(WriteControl(path + file, value));
@@ -216,8 +219,9 @@ absl::StatusOr<Cgroup> Cgroup::Create(const Plan& plan, NewScope* scope) {
         GANTRY_RETURN_IF_ERROR(internal::MustHoldNobody(directory.path));
       }
       if (directory.version == 1 && directory.Has("cpuset")) {
-        GANTRY_RETURN_IF_ERROR(sys::Annotate(internal::InitCpuset(directory.mount_point, directory.path),
-                                             "copy the parent's cpuset"));
+        const bool is_new = made.size() > before;
+        GANTRY_RETURN_IF_ERROR(sys::Annotate(
+            internal::InitCpuset(directory.mount_point, directory.path, is_new), "copy the parent's cpuset"));
       }
       if (directory.version == 2) GANTRY_RETURN_IF_ERROR(internal::EnableControllers(plan, i));
     }

@@ -122,10 +122,10 @@ Host ParseHost(absl::string_view mountinfo, absl::string_view proc_cgroup,
   host.hierarchies = ParseProcCgroup(proc_cgroup);
   for (absl::string_view line : absl::StrSplit(mountinfo, '\n', absl::SkipEmpty())) {
     const size_t dash = line.find(" - ");
-    if (dash == absl::string_view::npos) continue;
+    if (dash == absl::string_view::npos || !absl::StartsWith(line.substr(dash + 3), "cgroup")) continue;
     const std::vector<absl::string_view> left = absl::StrSplit(line.substr(0, dash), ' ');
     const std::vector<absl::string_view> right = absl::StrSplit(line.substr(dash + 3), ' ');
-    if (left.size() < 5 || right.size() < 3 || !absl::StartsWith(right[0], "cgroup")) continue;
+    if (left.size() < 5 || right.size() < 3) continue;
     const std::vector<std::string> options = absl::StrSplit(right[2], ',');
     for (Hierarchy& hierarchy : host.hierarchies) {
       const bool match = right[0] == "cgroup2"

@@ -126,15 +126,20 @@ bool Child::BindConsole(int slave) {
 }
 
 bool Child::Do(const plan::SetStdio& op) {
+  bool in_place = terminal_ < 0;
+  // Open, and not to be closed by execve: they stay as they are.
+  for (int i = 0; i < 3; i++) in_place = in_place && p_.stdio[i] == i && fcntl(i, F_GETFD) == 0;
   int fds[3];
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < 3 && !in_place; i++) {
     // Above 2 first: one of ours may be 0, 1 or 2 in another place.
     fds[i] = fcntl(terminal_ >= 0 ? terminal_ : p_.stdio[i], F_DUPFD_CLOEXEC, 3);
     if (fds[i] < 0) return Fail("standard streams");
   }
   for (int i = 0; i < 3; i++) {
-    if (dup2(fds[i], i) < 0) return Fail("standard streams");
-    close(fds[i]);
+    if (!in_place) {
+      if (dup2(fds[i], i) < 0) return Fail("standard streams");
+      close(fds[i]);
+    }
     struct stat st;
     // The user must be able to open /dev/stdout again. The null device is everybody's.
     if (terminal_ < 0 && fstat(i, &st) == 0 && st.st_uid != op.uid && !S_ISCHR(st.st_mode)) {

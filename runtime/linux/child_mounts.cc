@@ -35,28 +35,18 @@ bool IsNull(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rdev ==
 
 bool Child::ApplyAttr(int mount, const plan::MountAttr& attr, const char* subject) {
   if (p_.plan->remount) return Remount(mount, attr, subject);
-  if ((attr.recursive_set | attr.recursive_clear) != 0) {
+  const auto change = [&](uint64_t set, uint64_t clear, uint64_t propagation, bool recursive) {
+    if ((set | clear | propagation) == 0) return true;
     struct mount_attr change = {};
-    change.attr_set = attr.recursive_set;
-    change.attr_clr = attr.recursive_clear;
-    if (mount_setattr(mount, "", AT_EMPTY_PATH | AT_RECURSIVE, &change, sizeof change) != 0) {
-      return Fail("mount_setattr", subject);
-    }
-  }
-  if ((attr.set | attr.clear) != 0) {
-    struct mount_attr change = {};
-    change.attr_set = attr.set;
-    change.attr_clr = attr.clear;
-    if (mount_setattr(mount, "", AT_EMPTY_PATH, &change, sizeof change) != 0)
-      return Fail("mount_setattr", subject);
-  }
-  if (attr.propagation.value != 0) {
-    struct mount_attr change = {};
-    change.propagation = attr.propagation.value;
-    const unsigned flags = AT_EMPTY_PATH | (attr.propagation.recursive ? AT_RECURSIVE : 0);
-    if (mount_setattr(mount, "", flags, &change, sizeof change) != 0) return Fail("mount_setattr", subject);
-  }
-  return true;
+    change.attr_set = set;
+    change.attr_clr = clear;
+    change.propagation = propagation;
+    const unsigned flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+    return mount_setattr(mount, "", flags, &change, sizeof change) == 0 || Fail("mount_setattr", subject);
+  };
+  const bool recursive = attr.propagation.recursive;
+  return change(attr.recursive_set, attr.recursive_clear, recursive ? attr.propagation.value : 0, true) &&
+         change(attr.set, attr.clear, recursive ? 0 : attr.propagation.value, false);
 }
 
 void Child::ForgetParent() {

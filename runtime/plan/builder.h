@@ -14,7 +14,12 @@
 namespace gantry::plan {
 
 struct Builder {
-  explicit Builder(const HostFacts& host) : facts(host) {}
+  explicit Builder(const HostFacts& host) : facts(host) {
+    // As many as the usual container takes: growing copies them all, each time to memory never touched before.
+    constexpr size_t kBefore = 16, kChild = 96;
+    before.reserve(kBefore);
+    child.reserve(kChild);
+  }
 
   const HostFacts& facts;
   // The three parts that Finish puts one after the other around Clone.
