@@ -9,8 +9,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "api/any/any.h"
+#include "api/proto/containerd/types/runc/options/oci.pb.h"
 #include "daemon/filters/filter.h"
 #include "daemon/server/service.h"
+#include "daemon/services/common.h"
 #include "runtime/sys/clock.h"
 #include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
@@ -101,9 +104,18 @@ shim::CreateTaskRequest ToCreate(const api::CreateTaskRequest& request) {
   out.set_stdin(request.stdin());
   out.set_stdout(request.stdout());
   out.set_stderr(request.stderr());
-  if (request.has_options() && !request.options().type_url().empty())
-    *out.mutable_options() = request.options();
+  if (!request.has_options() || request.options().type_url().empty()) return out;
+  *out.mutable_options() = request.options();
+  // criu's files are in a directory of the client's.
+  const auto options = any::Unpack<containerd::runc::v1::Options>(request.options());
+  if (options.ok()) out.set_checkpoint(options->criu_image_path());
   return out;
+}
+
+// The directory into which the client wants criu's files; empty: into the content store.
+std::string ImagePathOf(const api::CheckpointTaskRequest& request) {
+  const auto options = any::Unpack<containerd::runc::v1::CheckpointOptions>(request.options());
+  return options.ok() ? options->image_path() : "";
 }
 
 }  // namespace
@@ -111,35 +123,37 @@ shim::CreateTaskRequest ToCreate(const api::CreateTaskRequest& request) {
 grpc::ServerUnaryReactor* TasksService::Create(grpc::CallbackServerContext* context,
                                                const api::CreateTaskRequest* request,
                                                api::CreateTaskResponse* response) {
-  return server::RunAsync(context, NamespaceRule::kRequired, request, response,
-                          [this](const CallContext& call, const api::CreateTaskRequest& request,
-                                 Reply<api::CreateTaskResponse> reply) {
-                            absl::Status status = CheckId("container id", request.container_id());
-                            if (status.ok() && request.has_checkpoint()) {
-                              status = absl::UnimplementedError(
-                                  "restoring a task from a checkpoint is not built into this daemon");
-                            }
-                            if (!status.ok()) return reply(status);
-                            const TaskKey key{call.ns, request.container_id()};
-                            auto ticket = std::make_shared<std::shared_ptr<tasks::Manager::Ticket>>();
-                            reply.OnCancel([this, key, ticket] {
-                              loop_->Post([this, key, ticket] {
-                                if (*ticket != nullptr) manager_->Abandon(key, *ticket);
-                              });
-                            });
-                            loop_->Post([this, key, ticket, runtime_path = request.runtime_path(),
-                                         create = ToCreate(request), reply = std::move(reply)]() mutable {
-                              *ticket = manager_->CreateTask(
-                                  key, runtime_path, std::move(create),
-                                  [id = key.id, reply = std::move(reply)](absl::StatusOr<uint32_t> pid) {
-                                    if (!pid.ok()) return reply(pid.status());
-                                    api::CreateTaskResponse response;
-                                    response.set_container_id(id);
-                                    response.set_pid(*pid);
-                                    reply(std::move(response));
-                                  });
-                            });
-                          });
+  return server::RunAsync(
+      context, NamespaceRule::kRequired, request, response,
+      [this](const CallContext& call, const api::CreateTaskRequest& request,
+             Reply<api::CreateTaskResponse> reply) {
+        absl::Status status = CheckId("container id", request.container_id());
+        if (!status.ok()) return reply(status);
+        const TaskKey key{call.ns, request.container_id()};
+        auto ticket = std::make_shared<std::shared_ptr<tasks::Manager::Ticket>>();
+        reply.OnCancel([this, key, ticket] {
+          loop_->Post([this, key, ticket] {
+            if (*ticket != nullptr) manager_->Abandon(key, *ticket);
+          });
+        });
+        tasks::NewTask task{request.runtime_path(), ToCreate(request), {}};
+        if (request.has_checkpoint() && task.request.checkpoint().empty()) {
+          task.unpack_checkpoint = [this, scope = ScopeOf(call),
+                                    checkpoint = request.checkpoint()](const std::string& directory) {
+            return checkpoints_->Unpack(scope, checkpoint, directory);
+          };
+        }
+        loop_->Post([this, key, ticket, task = std::move(task), reply = std::move(reply)]() mutable {
+          *ticket = manager_->CreateTask(
+              key, std::move(task), [id = key.id, reply = std::move(reply)](absl::StatusOr<uint32_t> pid) {
+                if (!pid.ok()) return reply(pid.status());
+                api::CreateTaskResponse response;
+                response.set_container_id(id);
+                response.set_pid(*pid);
+                reply(std::move(response));
+              });
+        });
+      });
 }
 
 grpc::ServerUnaryReactor* TasksService::Start(grpc::CallbackServerContext* context,
@@ -330,6 +344,49 @@ grpc::ServerUnaryReactor* TasksService::Update(grpc::CallbackServerContext* cont
   *update.mutable_annotations() = request->annotations();
   return PassOn<Empty>(manager_, loop_, context, request, response, "Update", update.SerializeAsString(),
                        kNoLimit, ToEmpty);
+}
+
+grpc::ServerUnaryReactor* TasksService::Checkpoint(grpc::CallbackServerContext* context,
+                                                   const api::CheckpointTaskRequest* request,
+                                                   api::CheckpointTaskResponse* response) {
+  return server::RunAsync(
+      context, NamespaceRule::kRequired, request, response,
+      [this](const CallContext& call, const api::CheckpointTaskRequest& request,
+             Reply<api::CheckpointTaskResponse> reply) {
+        const TaskKey key{call.ns, request.container_id()};
+        bulk_->Submit([this, key, request, scope = ScopeOf(call), reply = std::move(reply)]() mutable {
+          const std::string image_path = ImagePathOf(request);
+          const bool keep = image_path.empty();
+          absl::StatusOr<std::string> directory = keep ? checkpoints_->MakeDirectory() : image_path;
+          if (!directory.ok()) return reply(directory.status());
+          shim::CheckpointTaskRequest checkpoint;
+          checkpoint.set_id(key.id);
+          checkpoint.set_path(*directory);
+          if (request.has_options()) *checkpoint.mutable_options() = request.options();
+          auto store = [this, key, scope, keep, directory = *directory,
+                        reply = std::move(reply)](absl::StatusOr<std::string> answer) mutable {
+            if (!keep)
+              return reply(answer.ok()
+                               ? absl::StatusOr<api::CheckpointTaskResponse>(api::CheckpointTaskResponse())
+                               : answer.status());
+            bulk_->Submit([this, key, scope, directory, status = answer.status(), reply]() mutable {
+              api::CheckpointTaskResponse response;
+              if (status.ok()) {
+                auto stored = checkpoints_->Store(scope, key.id, directory);
+                status = stored.status();
+                if (status.ok()) *response.mutable_descriptors() = {stored->begin(), stored->end()};
+              }
+              checkpoints_->Discard(directory);
+              if (!status.ok()) return reply(status);
+              reply(std::move(response));
+            });
+          };
+          loop_->Post(
+              [this, key, payload = checkpoint.SerializeAsString(), store = std::move(store)]() mutable {
+                manager_->Call(key, "Checkpoint", std::move(payload), kNoLimit, std::move(store));
+              });
+        });
+      });
 }
 
 grpc::ServerUnaryReactor* TasksService::Metrics(grpc::CallbackServerContext* context,

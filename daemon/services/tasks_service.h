@@ -1,6 +1,7 @@
 // containerd.services.tasks.v1.Tasks over the task manager: translated to the shim's own messages, and back.
 //
-// No call holds a thread: each is handed to the loop, and answered when the shim has answered. Checkpoint is not built.
+// No call holds a thread: each is handed to the loop, and answered when the shim has answered. What a checkpoint writes
+// and reads of the content store is done on the pool of long work.
 // Thread-safe.
 #ifndef GANTRY_DAEMON_SERVICES_TASKS_SERVICE_H_
 #define GANTRY_DAEMON_SERVICES_TASKS_SERVICE_H_
@@ -8,6 +9,8 @@
 #include <google/protobuf/message.h>
 
 #include "api/proto/containerd/services/tasks/v1/tasks.grpc.pb.h"
+#include "daemon/server/worker_pool.h"
+#include "daemon/services/checkpoint_images.h"
 #include "daemon/tasks/manager.h"
 #include "runtime/sys/event_loop.h"
 
@@ -15,8 +18,10 @@ namespace gantry::services {
 
 class TasksService final : public containerd::services::tasks::v1::Tasks::CallbackService {
  public:
-  // `loop` is the manager's.
-  TasksService(tasks::Manager* manager, sys::EventLoop* loop) : manager_(manager), loop_(loop) {}
+  // `loop` is the manager's. All outlive the service.
+  TasksService(tasks::Manager* manager, sys::EventLoop* loop, CheckpointImages* checkpoints,
+               server::WorkerPool* bulk)
+      : manager_(manager), loop_(loop), checkpoints_(checkpoints), bulk_(bulk) {}
 
 #define GANTRY_TASKS_METHOD(name, Request, Response)                                      \
   grpc::ServerUnaryReactor* name(grpc::CallbackServerContext* context,                    \
@@ -35,6 +40,8 @@ class TasksService final : public containerd::services::tasks::v1::Tasks::Callba
   GANTRY_TASKS_METHOD(Pause, PauseTaskRequest, google::protobuf::Empty);
   GANTRY_TASKS_METHOD(Resume, ResumeTaskRequest, google::protobuf::Empty);
   GANTRY_TASKS_METHOD(ListPids, ListPidsRequest, containerd::services::tasks::v1::ListPidsResponse);
+  GANTRY_TASKS_METHOD(Checkpoint, CheckpointTaskRequest,
+                      containerd::services::tasks::v1::CheckpointTaskResponse);
   GANTRY_TASKS_METHOD(Update, UpdateTaskRequest, google::protobuf::Empty);
   GANTRY_TASKS_METHOD(Metrics, MetricsRequest, containerd::services::tasks::v1::MetricsResponse);
   GANTRY_TASKS_METHOD(Wait, WaitRequest, containerd::services::tasks::v1::WaitResponse);
@@ -43,6 +50,8 @@ class TasksService final : public containerd::services::tasks::v1::Tasks::Callba
  private:
   tasks::Manager* const manager_;
   sys::EventLoop* const loop_;
+  CheckpointImages* const checkpoints_;
+  server::WorkerPool* const bulk_;
 };
 
 }  // namespace gantry::services

@@ -16,7 +16,9 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/status.h"
@@ -134,11 +136,7 @@ absl::Status Bundles::Create(const TaskKey& key, absl::string_view spec, bool fo
   GANTRY_RETURN_IF_ERROR(WriteNew(absl::StrCat(path, "/config.json"), spec, 0600));
   if (foreign) {
     GANTRY_RETURN_IF_ERROR(WriteNew(absl::StrCat(path, "/creating"), "", 0600));
-    const std::string target = Work(key);
-    GANTRY_RETURN_IF_ERROR(sys::RemoveAllAt(AT_FDCWD, target));  // of a life before a reboot
-    GANTRY_RETURN_IF_ERROR(sys::MkdirAll(target, 0711));
-    const std::string link = absl::StrCat(path, "/work");
-    if (symlink(target.c_str(), link.c_str()) != 0) return sys::ErrnoStatus("symlink", link);
+    GANTRY_RETURN_IF_ERROR(MakeWork(key));
   }
   std::move(undo).Cancel();
   return absl::OkStatus();
@@ -150,6 +148,24 @@ void Bundles::ClearCreating(const TaskKey& key) const {
 
 bool Bundles::IsCreating(const TaskKey& key) const {
   return access(absl::StrCat(Path(key), "/creating").c_str(), F_OK) == 0;
+}
+
+// A second time is OK.
+absl::Status Bundles::MakeWork(const TaskKey& key) const {
+  const std::string target = Work(key);
+  const std::string link = absl::StrCat(Path(key), "/work");
+  if (access(link.c_str(), F_OK) == 0) return absl::OkStatus();
+  GANTRY_RETURN_IF_ERROR(sys::RemoveAllAt(AT_FDCWD, target));  // of a life before a reboot
+  GANTRY_RETURN_IF_ERROR(sys::MkdirAll(target, 0711));
+  if (symlink(target.c_str(), link.c_str()) != 0) return sys::ErrnoStatus("symlink", link);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Bundles::MakeCheckpoint(const TaskKey& key) const {
+  GANTRY_RETURN_IF_ERROR(MakeWork(key));
+  std::string directory = absl::StrCat(Work(key), "/checkpoint");
+  GANTRY_RETURN_IF_ERROR(MakeDirectory(directory, 0700));
+  return directory;
 }
 
 absl::Status Bundles::WriteBinary(const TaskKey& key, absl::string_view binary) const {
@@ -169,6 +185,27 @@ absl::StatusOr<Bootstrap> Bundles::ReadBootstrap(const TaskKey& key) const {
       const std::string text,
       sys::ReadFileAt(AT_FDCWD, absl::StrCat(Path(key), "/bootstrap.json"), kSmallFile, O_NOFOLLOW));
   return ParseBootstrap(text);
+}
+
+absl::StatusOr<Bundles::InitRecord> Bundles::ReadInit(const TaskKey& key) const {
+  const std::string path = Path(key);
+  GANTRY_ASSIGN_OR_RETURN(
+      const std::string text,
+      sys::ReadFileAt(AT_FDCWD, absl::StrCat(path, "/gantry-state"), kSmallFile, O_NOFOLLOW));
+  const std::vector<absl::string_view> lines = absl::StrSplit(text, absl::MaxSplits('\n', 2));
+  const std::vector<absl::string_view> words = absl::StrSplit(lines[0], ' ');
+  InitRecord record;
+  if (words.size() != 3 || words[0] != "pid" || !absl::SimpleAtoi(words[1], &record.pid) ||
+      !absl::SimpleAtoi(words[2], &record.start_time)) {
+    return absl::DataLossError(absl::StrCat(path, "/gantry-state is damaged"));
+  }
+  if (lines.size() < 2 || !absl::StartsWith(lines[1], "adopt ")) {
+    return absl::FailedPreconditionError("its streams went with its shim");
+  }
+  if (access(absl::StrCat(path, "/exit").c_str(), F_OK) == 0) {
+    return absl::FailedPreconditionError("it has ended, and how is known");
+  }
+  return record;
 }
 
 absl::StatusOr<std::vector<TaskKey>> Bundles::List() const {

@@ -3,7 +3,8 @@
 //   <state>/io.containerd.runtime.v2.task/<namespace>/<id>/       0700 (0710 and the mapped group with a user namespace)
 //     config.json        the runtime specification, as the client sent it
 //     rootfs/            where a shim mounts the root file system
-//     work               a link to <root>/io.containerd.runtime.v2.task/<namespace>/<id> (foreign shims only)
+//     work               a link to <root>/io.containerd.runtime.v2.task/<namespace>/<id> (for foreign
+//                        shims, and with the files of a checkpoint that is continued)
 //     shim-binary-path   the shim's program: written before it is started, the record of that intent
 //     bootstrap.json     where the shim listens: for our own shim written before it is started too
 //     log                a FIFO for the messages of a foreign shim
@@ -14,6 +15,8 @@
 // The state directory is a tmpfs: nothing is synced. Thread-safe: no state but the paths.
 #ifndef GANTRY_DAEMON_TASKS_BUNDLE_H_
 #define GANTRY_DAEMON_TASKS_BUNDLE_H_
+
+#include <sys/types.h>
 
 #include <atomic>
 #include <cstdint>
@@ -51,12 +54,23 @@ class Bundles {
   absl::Status Create(const TaskKey& key, absl::string_view spec, bool foreign) const;
   void ClearCreating(const TaskKey& key) const;
   bool IsCreating(const TaskKey& key) const;
+  // The directory for the checkpoint that a task continues, below `work`. It goes with the bundle.
+  absl::StatusOr<std::string> MakeCheckpoint(const TaskKey& key) const;
   absl::Status WriteBinary(const TaskKey& key, absl::string_view binary) const;
   absl::Status WriteBootstrap(const TaskKey& key, const Bootstrap& bootstrap) const;
 
   // NOT_FOUND when it was never written.
   absl::StatusOr<std::string> ReadBinary(const TaskKey& key) const;
   absl::StatusOr<Bootstrap> ReadBootstrap(const TaskKey& key) const;
+
+  // What our shim left there of its container's init (`gantry-state`, see shim/README.md): for a successor, should the
+  // shim be killed. NOT_FOUND without a container; FAILED_PRECONDITION for one that nobody could go on with; and if it
+  // has ended already, which the file `exit` tells.
+  struct InitRecord {
+    pid_t pid = 0;
+    uint64_t start_time = 0;  // sys::ProcessStartTime
+  };
+  absl::StatusOr<InitRecord> ReadInit(const TaskKey& key) const;
 
   // Every bundle there is, whatever it holds.
   absl::StatusOr<std::vector<TaskKey>> List() const;
@@ -68,6 +82,7 @@ class Bundles {
 
  private:
   std::string Work(const TaskKey& key) const;
+  absl::Status MakeWork(const TaskKey& key) const;
 
   const std::string state_;
   const std::string root_;

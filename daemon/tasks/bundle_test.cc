@@ -64,6 +64,27 @@ TEST_F(BundleTest, RecordsAreReadBack) {
   EXPECT_EQ(bundles_->ReadBootstrap(key_)->address, "unix:///x");
 }
 
+TEST_F(BundleTest, TellsWhetherAContainerCanGoOnUnderAnotherShim) {
+  ASSERT_TRUE(bundles_->Create(key_, "{}", false).ok());
+  const auto write = [this](const std::string& name, const std::string& text) {
+    ASSERT_TRUE(sys::WriteFileAtomic(AT_FDCWD, absl::StrCat(bundles_->Path(key_), "/", name), text, 0600,
+                                     sys::Durability::kVolatile)
+                    .ok());
+  };
+  EXPECT_TRUE(absl::IsNotFound(bundles_->ReadInit(key_).status()));
+  write("gantry-state", "pid 12 34\nv1 /x\n");
+  EXPECT_TRUE(absl::IsFailedPrecondition(bundles_->ReadInit(key_).status()));
+  write("gantry-state", "pid 12 34\nadopt 1 0 0 0\nout file:///x\n");
+  const auto init = bundles_->ReadInit(key_);
+  ASSERT_TRUE(init.ok()) << init.status();
+  EXPECT_EQ(init->pid, 12);
+  EXPECT_EQ(init->start_time, 34u);
+  write("exit", "{}");
+  EXPECT_TRUE(absl::IsFailedPrecondition(bundles_->ReadInit(key_).status()));
+  write("gantry-state", "nonsense");
+  EXPECT_TRUE(absl::IsDataLoss(bundles_->ReadInit(key_).status()));
+}
+
 TEST_F(BundleTest, DiscardFreesThePlaceAndDestroyRemovesAll) {
   ASSERT_TRUE(bundles_->Create(key_, "{}", true).ok());
   const auto discarded = bundles_->Discard(key_);

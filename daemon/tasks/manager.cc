@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "api/any/any.h"
 #include "api/proto/containerd/events/task.pb.h"
+#include "runtime/sys/exit_info.h"
 #include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
 
@@ -18,7 +19,10 @@ absl::Status NoTask(const TaskKey& key) {
 }  // namespace
 
 Manager::Manager(Parts parts, ManagerOptions options)
-    : parts_(std::move(parts)), options_(std::move(options)), bundles_(options_.state, options_.root) {}
+    : parts_(std::move(parts)),
+      options_(std::move(options)),
+      bundles_(options_.state, options_.root),
+      exits_are_kept_(sys::KernelKeepsExitInfo()) {}
 
 absl::StatusOr<std::unique_ptr<Manager>> Manager::Create(Parts parts, ManagerOptions options) {
   std::unique_ptr<Manager> manager(new Manager(std::move(parts), std::move(options)));

@@ -6,8 +6,10 @@
 // Guarantees:
 // - A Create that fails leaves no shim, bundle or socket when its callback runs.
 // - After Delete's callback the id is free, though the shim may take a moment more to end.
-// - When a shim dies its task is cleaned by the shim's `delete`, its exit (137 unless better is known) and deletion are
-//   published once, waiters are answered, and the id is free.
+// - When our shim is killed and its container can go on without it (no terminal, no stdin, outputs to files or nowhere;
+//   Linux 6.15), a successor takes it over: the task stays live, and its real exit is reported.
+// - Else, when a shim dies, its task is cleaned by the shim's `delete`, its exit (137 unless better is known) and deletion
+//   are published once, waiters are answered, and the id is free.
 // - A task that a former daemon left is live again, or, without a shim, cleaned in the same way.
 //
 // Thread safety: everything on the loop's thread, callbacks too. Errors of calls: NOT_FOUND for a task that is not
@@ -49,6 +51,13 @@ struct ContainerRecord {
 // Called on a worker. NOT_FOUND for an unknown container.
 using ContainerLookup = std::function<absl::StatusOr<ContainerRecord>(const TaskKey& key)>;
 
+struct NewTask {
+  std::string runtime_path;         // overrules the container's runtime; may be empty
+  shim::CreateTaskRequest request;  // lacks the bundle, and the options unless the client gave some
+  // Called on a worker, if set: puts the files of the checkpoint that the task continues into the directory.
+  std::function<absl::Status(const std::string& directory)> unpack_checkpoint;
+};
+
 struct ManagerOptions {
   std::string root;
   std::string state;
@@ -78,15 +87,13 @@ class Manager {
   Manager(const Manager&) = delete;
   Manager& operator=(const Manager&) = delete;
 
-  // Creates the task of a container. `request` lacks the bundle, and the options unless the client gave some.
-  // `runtime_path` overrules the container's runtime; may be empty. The callback gets the pid of init.
+  // Creates the task of a container. The callback gets the pid of init.
   // ALREADY_EXISTS; NOT_FOUND: no such container; FAILED_PRECONDITION: no such shim; else the shim's error.
   struct Ticket {
     bool abandoned = false;
   };
   using CreateCallback = std::function<void(absl::StatusOr<uint32_t> pid)>;
-  std::shared_ptr<Ticket> CreateTask(const TaskKey& key, const std::string& runtime_path,
-                                     shim::CreateTaskRequest request, CreateCallback done);
+  std::shared_ptr<Ticket> CreateTask(const TaskKey& key, NewTask what, CreateCallback done);
   // The client of a creation went away: what was made is taken down again.
   void Abandon(const TaskKey& key, const std::shared_ptr<Ticket>& ticket);
 
@@ -134,7 +141,7 @@ class Manager {
   // manager_create.cc
   absl::Status Prepare(Creation* creation);  // on a worker
   absl::Status MakeBundle(Creation* creation, const ContainerRecord& record);
-  absl::Status SpawnOurs(Creation* creation);
+  absl::StatusOr<sys::PidFd> SpawnOurs(const TaskPtr& task, int init_fd);  // on a worker
   absl::Status PrepareForeign(const TaskPtr& task);
   void Launch(std::shared_ptr<Creation> creation, absl::Status prepared);
   void StartForeign(std::shared_ptr<Creation> creation);
@@ -160,11 +167,20 @@ class Manager {
   void Bury(const TaskPtr& task);
   void OnDeleted(const TaskPtr& task, absl::StatusOr<std::string> answer, const DeleteCallback& done);
 
+  // manager_succeed.cc
+  void HoldInit(const TaskPtr& task);
+  absl::StatusOr<sys::PidFd> OpenInit(const TaskKey& key) const;                     // on a worker
+  absl::StatusOr<sys::PidFd> SpawnSuccessor(const TaskPtr& task, sys::PidFd* init);  // on a worker
+  void SucceedOrClean(const TaskPtr& task);
+  void OnSuccessor(const TaskPtr& task, absl::StatusOr<sys::PidFd> process);
+  void AskWaitsAgain(const TaskPtr& task);
+
   // manager_load.cc
   absl::Status Load();
   void LoadOne(const TaskKey& key);
   void TakeBack(const TaskPtr& task);
   void OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer);
+  void AskState(const TaskPtr& task);
   void AskProcess(const TaskPtr& task);
 
   Parts parts_;
@@ -174,6 +190,7 @@ class Manager {
   std::set<TaskPtr> departing_;  // deleted, but their shims still end
   uint64_t next_waiter_ = 1;
   bool stopping_ = false;
+  const bool exits_are_kept_;  // by this kernel, behind pidfds
 };
 
 }  // namespace gantry::tasks

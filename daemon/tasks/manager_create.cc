@@ -31,22 +31,18 @@ std::string Directory(const std::string& path) { return path.substr(0, path.rfin
 struct Manager::Creation {
   TaskPtr task;
   std::shared_ptr<Ticket> ticket;
-  std::string runtime_path;
-  shim::CreateTaskRequest request;
+  NewTask what;
   google::protobuf::Any runtime_options;
   CreateCallback done;
   sys::PidFd process;
 };
 
-std::shared_ptr<Manager::Ticket> Manager::CreateTask(const TaskKey& key, const std::string& runtime_path,
-                                                     shim::CreateTaskRequest request, CreateCallback done) {
+std::shared_ptr<Manager::Ticket> Manager::CreateTask(const TaskKey& key, NewTask what, CreateCallback done) {
   auto ticket = std::make_shared<Ticket>();
   const TaskPtr existing = Find(key);
   if (existing != nullptr && (existing->phase == Phase::kEnding || existing->phase == Phase::kLoading)) {
     existing->when_settled.push_back(
-        [this, key, runtime_path, request = std::move(request), done = std::move(done)] {
-          CreateTask(key, runtime_path, request, done);
-        });
+        [this, key, what = std::move(what), done = std::move(done)] { CreateTask(key, what, done); });
     return ticket;
   }
   if (existing != nullptr) {
@@ -56,8 +52,7 @@ std::shared_ptr<Manager::Ticket> Manager::CreateTask(const TaskKey& key, const s
   auto creation = std::make_shared<Creation>();
   creation->task = std::make_shared<Task>(key);
   creation->ticket = ticket;
-  creation->runtime_path = runtime_path;
-  creation->request = std::move(request);
+  creation->what = std::move(what);
   creation->done = std::move(done);
   tasks_.emplace(key, creation->task);
   parts_.records->Submit([this, creation] {
@@ -78,13 +73,19 @@ void Manager::Abandon(const TaskKey& key, const std::shared_ptr<Ticket>& ticket)
 absl::Status Manager::Prepare(Creation* creation) {
   const TaskPtr& task = creation->task;
   GANTRY_ASSIGN_OR_RETURN(const ContainerRecord record, parts_.lookup(task->key));
-  const std::string& runtime = creation->runtime_path.empty() ? record.runtime : creation->runtime_path;
+  const std::string& runtime =
+      creation->what.runtime_path.empty() ? record.runtime : creation->what.runtime_path;
   GANTRY_ASSIGN_OR_RETURN(const std::string program, ShimProgram(runtime, options_.runtime.runtimes));
   absl::StatusOr<std::string> binary = FindProgram(program, options_.path, Directory(options_.daemon_binary));
   if (!binary.ok()) return sys::Annotate(binary.status(), absl::StrCat("runtime \"", runtime, "\""));
   task->binary = *binary;
   GANTRY_RETURN_IF_ERROR(MakeBundle(creation, record));
-  return IsOurShim(task->binary) ? SpawnOurs(creation) : PrepareForeign(task);
+  if (!IsOurShim(task->binary)) return PrepareForeign(task);
+  GANTRY_ASSIGN_OR_RETURN(task->socket_path, bundles_.SocketPath(task->key, options_.grpc_address));
+  task->bootstrap = {3, absl::StrCat("unix://", task->socket_path), "ttrpc"};
+  GANTRY_RETURN_IF_ERROR(bundles_.WriteBootstrap(task->key, task->bootstrap));
+  GANTRY_ASSIGN_OR_RETURN(creation->process, SpawnOurs(task, /*init_fd=*/-1));
+  return absl::OkStatus();
 }
 
 absl::Status Manager::MakeBundle(Creation* creation, const ContainerRecord& record) {
@@ -95,11 +96,17 @@ absl::Status Manager::MakeBundle(Creation* creation, const ContainerRecord& reco
         absl::StrCat("container ", task->key.id, " has no OCI runtime specification: its spec is of type \"",
                      record.spec.type_url(), "\""));
   }
+  shim::CreateTaskRequest& request = creation->what.request;
   GANTRY_RETURN_IF_ERROR(bundles_.Create(task->key, record.spec.value(), !IsOurShim(task->binary)));
-  creation->request.set_id(task->key.id);
-  creation->request.set_bundle(bundles_.Path(task->key));
-  if (!creation->request.has_options() && !record.runtime_options.type_url().empty()) {
-    *creation->request.mutable_options() = record.runtime_options;
+  if (creation->what.unpack_checkpoint != nullptr) {
+    GANTRY_ASSIGN_OR_RETURN(const std::string directory, bundles_.MakeCheckpoint(task->key));
+    GANTRY_RETURN_IF_ERROR(creation->what.unpack_checkpoint(directory));
+    request.set_checkpoint(directory);
+  }
+  request.set_id(task->key.id);
+  request.set_bundle(bundles_.Path(task->key));
+  if (!request.has_options() && !record.runtime_options.type_url().empty()) {
+    *request.mutable_options() = record.runtime_options;
   }
   creation->runtime_options = record.runtime_options;
   return bundles_.WriteBinary(task->key, task->binary);
@@ -128,11 +135,7 @@ sys::SpawnOptions Manager::SpawnFor(const Task& task, ShimAction action) const {
 
 // The short way: the socket exists before its shim, so nobody waits for an answer of `start`, and a daemon that is
 // killed here leaves a record of what it was about to start.
-absl::Status Manager::SpawnOurs(Creation* creation) {
-  const TaskPtr& task = creation->task;
-  GANTRY_ASSIGN_OR_RETURN(task->socket_path, bundles_.SocketPath(task->key, options_.grpc_address));
-  task->bootstrap = {3, absl::StrCat("unix://", task->socket_path), "ttrpc"};
-  GANTRY_RETURN_IF_ERROR(bundles_.WriteBootstrap(task->key, task->bootstrap));
+absl::StatusOr<sys::PidFd> Manager::SpawnOurs(const TaskPtr& task, int init_fd) {
   absl::StatusOr<sys::UniqueFd> socket = sys::ListenUnix(task->socket_path, SOCK_STREAM, 0600);
   if (sys::ErrnoOf(socket.status()) == EADDRINUSE) {
     // Of a shim that was killed: a live one has its bundle, and the bundle was free.
@@ -143,14 +146,14 @@ absl::Status Manager::SpawnOurs(Creation* creation) {
   GANTRY_ASSIGN_OR_RETURN(const sys::UniqueFd log,
                           sys::OpenAt(AT_FDCWD, absl::StrCat(bundles_.Path(task->key), "/shim.log"),
                                       O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
-  sys::SpawnOptions spawn = SpawnFor(*task, ShimAction::kServe);
+  sys::SpawnOptions spawn = SpawnFor(*task, init_fd < 0 ? ShimAction::kServe : ShimAction::kSucceed);
   spawn.fds = {{socket->get(), 3}, {log.get(), 2}};
+  if (init_fd >= 0) spawn.fds.emplace_back(init_fd, 4);
   // As shim/README.md has it: so started, the program is the shim at once, and no child of ours.
   spawn.session = sys::SpawnOptions::Session::kNewSession;
   spawn.orphan = true;
   GANTRY_ASSIGN_OR_RETURN(sys::Spawned spawned, sys::Spawn(spawn));
-  creation->process = std::move(spawned.pidfd);
-  return absl::OkStatus();
+  return std::move(spawned.pidfd);
 }
 
 absl::Status Manager::PrepareForeign(const TaskPtr& task) {
@@ -251,7 +254,7 @@ void Manager::SendCreate(std::shared_ptr<Creation> creation) {
   if (creation->ticket->abandoned) {
     return FailCreate(creation, absl::CancelledError("the client went away"));
   }
-  CallShim(creation->task, "Create", creation->request.SerializeAsString(), absl::InfiniteDuration(),
+  CallShim(creation->task, "Create", creation->what.request.SerializeAsString(), absl::InfiniteDuration(),
            [this, creation](absl::StatusOr<std::string> answer) { OnCreated(creation, std::move(answer)); });
 }
 
@@ -268,6 +271,7 @@ void Manager::OnCreated(std::shared_ptr<Creation> creation, absl::StatusOr<std::
   if (!IsOurShim(task->binary)) bundles_.ClearCreating(task->key);
   log::Debug("task created", {{"ns", task->key.ns}, {"id", task->key.id}, {"pid", absl::StrCat(task->pid)}});
   creation->done(task->pid);
+  HoldInit(task);
   Settle(task);
 }
 

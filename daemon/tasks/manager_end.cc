@@ -58,8 +58,7 @@ void Manager::OnShimGone(const TaskPtr& task) {
     return;
   }
   if (Reconnect(task)) return;
-  log::Warn("a shim is gone: cleaning up after it", {{"ns", task->key.ns}, {"id", task->key.id}});
-  CleanAfterShim(task);
+  SucceedOrClean(task);
 }
 
 // A connection may end without its shim (a protocol error): then its tasks are alive, and it is called again.
@@ -68,14 +67,12 @@ bool Manager::Reconnect(const TaskPtr& task) {
   if (!Connect(task).ok()) return false;
   task->disconnected = false;
   log::Warn("connected to a shim again", {{"ns", task->key.ns}, {"id", task->key.id}});
-  for (auto& [exec_id, group] : task->waits) group.asked = false;
-  std::vector<std::string> exec_ids;
-  for (const auto& [exec_id, group] : task->waits) exec_ids.push_back(exec_id);
-  for (const std::string& exec_id : exec_ids) AskWait(task, exec_id);
+  AskWaitsAgain(task);
   return true;
 }
 
 void Manager::CleanAfterShim(const TaskPtr& task) {
+  log::Warn("a shim is gone: cleaning up after it", {{"ns", task->key.ns}, {"id", task->key.id}});
   task->phase = Phase::kEnding;
   RunDelete(task, [this, task](const shim::DeleteResponse& end) {
     shim::WaitResponse answer;

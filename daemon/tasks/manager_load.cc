@@ -51,13 +51,16 @@ void Manager::LoadOne(const TaskKey& key) {
     status = Connect(task);
   }
   if (!status.ok()) {
-    log::Warn("a shim is gone: cleaning up after it",
+    log::Info("a task has no shim",
               {{"ns", key.ns}, {"id", key.id}, {"reason", std::string(status.message())}});
-    CleanAfterShim(task);
-    return;
+    return SucceedOrClean(task);
   }
+  AskState(task);
+}
+
+void Manager::AskState(const TaskPtr& task) {
   shim::StateRequest request;
-  request.set_id(key.id);
+  request.set_id(task->key.id);
   CallShim(task, "State", request.SerializeAsString(), options_.timeouts.shim_load,
            [this, task](absl::StatusOr<std::string> answer) { OnLoaded(task, std::move(answer)); });
 }
@@ -93,6 +96,7 @@ void Manager::OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer) 
   }
   task->phase = Phase::kLive;
   AskProcess(task);
+  HoldInit(task);
   Settle(task);
 }
 

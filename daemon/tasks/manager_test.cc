@@ -147,7 +147,7 @@ class ManagerTest : public testing::Test {
 
   absl::StatusOr<uint32_t> Create(const std::string& id) {
     std::optional<absl::StatusOr<uint32_t>> result;
-    manager_->CreateTask({"ns", id}, "", {}, [&](absl::StatusOr<uint32_t> pid) { result = pid; });
+    manager_->CreateTask({"ns", id}, {}, [&](absl::StatusOr<uint32_t> pid) { result = pid; });
     Until([&] { return result.has_value(); });
     return *result;
   }

@@ -122,7 +122,7 @@ void RestartMonitor::Start(const LabelledContainer& container) {
         parts_.prepare(container, RestartCountOf(container.labels) + 1);
     parts_.loop->Post([this, key = container.key, request = std::move(request)] {
       if (!request.ok()) return Done(key, request.status());
-      parts_.manager->CreateTask(key, "", *request, [this, key](const absl::StatusOr<uint32_t>& pid) {
+      parts_.manager->CreateTask(key, {"", *request, {}}, [this, key](const absl::StatusOr<uint32_t>& pid) {
         if (!pid.ok()) return Done(key, pid.status());
         shim::StartRequest start;
         start.set_id(key.id);

@@ -91,7 +91,7 @@ std::string TaskService(int version) { return absl::StrCat("containerd.task.v", 
 
 std::vector<std::string> ShimArguments(const ShimCall& call, ShimAction action) {
   std::vector<std::string> argv = {call.binary, "-namespace", call.ns, "-address", call.grpc_address};
-  if (action != ShimAction::kServe) {
+  if (action == ShimAction::kStart || action == ShimAction::kDelete) {
     argv.insert(argv.end(), {"-publish-binary", call.publish_binary});
   }
   argv.insert(argv.end(), {"-id", call.id});
@@ -102,6 +102,9 @@ std::vector<std::string> ShimArguments(const ShimCall& call, ShimAction action) 
       break;
     case ShimAction::kServe:
       argv.insert(argv.end(), {"-socket-fd", "3", "serve"});
+      break;
+    case ShimAction::kSucceed:
+      argv.insert(argv.end(), {"-socket-fd", "3", "-init-fd", "4", "serve"});
       break;
     case ShimAction::kDelete:
       argv.insert(argv.end(), {"-bundle", call.bundle, "delete"});

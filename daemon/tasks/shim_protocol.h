@@ -38,9 +38,10 @@ struct ShimCall {
   std::string publish_binary;
   bool debug = false;
 };
-enum class ShimAction { kStart, kServe, kDelete };
+enum class ShimAction { kStart, kServe, kSucceed, kDelete };
 
-// argv, argv[0] included. kServe is our own shim's short way: it finds its listening socket as descriptor 3.
+// argv, argv[0] included. kServe is our own shim's short way: it finds its listening socket as descriptor
+// 3. kSucceed too, for a container whose shim was killed: it finds a pidfd of its init as descriptor 4.
 std::vector<std::string> ShimArguments(const ShimCall& call, ShimAction action);
 
 // `inherited` (as in environ(7)) and `extra`, then what the protocol prescribes.

@@ -48,6 +48,9 @@ TEST(ShimProtocolTest, ArgumentsAndEnvironmentAreThoseOfTheProtocol) {
   EXPECT_THAT(ShimArguments(call, ShimAction::kServe),
               testing::ElementsAre("/b/shim", "-namespace", "ns", "-address", "/c.sock", "-id", "id",
                                    "-debug", "-socket-fd", "3", "serve"));
+  EXPECT_THAT(ShimArguments(call, ShimAction::kSucceed),
+              testing::ElementsAre("/b/shim", "-namespace", "ns", "-address", "/c.sock", "-id", "id",
+                                   "-debug", "-socket-fd", "3", "-init-fd", "4", "serve"));
   EXPECT_THAT(ShimArguments(call, ShimAction::kDelete), testing::Contains("delete"));
   EXPECT_THAT(ShimEnvironment(call, {"PATH=/bin", "NOTIFY_SOCKET=/n"}, {"A=b"}),
               testing::ElementsAre("PATH=/bin", "A=b", "MAX_SHIM_VERSION=2", "TTRPC_ADDRESS=/c.sock.ttrpc",

@@ -56,8 +56,10 @@ struct Task {
   std::string last_words;  // what our shim wrote before it ended in the middle of a creation
   sys::UniqueFd log;       // the reading end of a foreign shim's messages
 
-  uint32_t pid = 0;                        // of init, once known
-  bool exit_published = false;             // init's exit reached the subscribers
+  uint32_t pid = 0;             // of init, once known
+  sys::PidFd init;              // held so that the kernel tells how it ended, should its shim be killed
+  bool succeeding = false;      // its shim was killed, and another one has not answered yet
+  bool exit_published = false;  // init's exit reached the subscribers
   std::map<std::string, WaitGroup> waits;  // by exec id; empty: init
   std::optional<shim::WaitResponse> end;   // how init ended, once the task is deleted or its shim is gone
 

@@ -188,7 +188,10 @@ absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, Storage* storag
                                   [manager = runtime->manager.get()](containerd::types::Envelope envelope) {
                                     return manager->Forward(std::move(envelope));
                                   }));
-  services->push_back(std::make_unique<services::TasksService>(runtime->manager.get(), core.loop));
+  runtime->checkpoints = std::make_unique<services::CheckpointImages>(
+      &*storage->content, &*storage->containers, absl::StrCat(options.root, "/checkpoints"));
+  services->push_back(std::make_unique<services::TasksService>(runtime->manager.get(), core.loop,
+                                                               runtime->checkpoints.get(), core.bulk));
 
   runtime->restarts = MakeRestartMonitor(core, storage, runtime->manager.get());
 

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "daemon/services/checkpoint_images.h"
 #include "daemon/tasks/event_endpoint.h"
 #include "daemon/tasks/manager.h"
 #include "daemon/tasks/restart_monitor.h"
@@ -20,6 +21,7 @@ struct Runtime {
   std::unique_ptr<tasks::Manager> manager;
   std::unique_ptr<tasks::EventEndpoint> endpoint;
   std::unique_ptr<tasks::RestartMonitor> restarts;
+  std::unique_ptr<services::CheckpointImages> checkpoints;
 };
 
 // Finds the shims of a former daemon, serves their events on `event_socket` (bound to the configuration's ttrpc

@@ -18,6 +18,7 @@
 #include "runtime/sys/pidfd.h"
 #include "runtime/sys/status.h"
 #include "shim/bootstrap/socket.h"
+#include "shim/builder/program_engine.h"
 #include "shim/builder/saved_state.h"
 #include "shim/publish/task_events.h"
 #include "shim/task/exit_record.h"
@@ -74,6 +75,9 @@ std::string SocketOf(const Options& options) {
 
 absl::StatusOr<std::string> CleanUp(const Options& options) {
   ExitRecord exit{0, kKilled, sys::WallNow()};
+  if (const absl::StatusOr<EngineOptions> engine = ReadEngineRecord(options.bundle); engine.ok()) {
+    GANTRY_RETURN_IF_ERROR(ForceDelete(*engine, options.id, options.bundle));
+  }
   if (const absl::StatusOr<SavedState> state = ReadSavedState(options.bundle); state.ok()) {
     exit.pid = state->pid;
     GANTRY_RETURN_IF_ERROR(KillContainer(*state));

@@ -41,7 +41,9 @@ void Serve(const Options& options, std::string socket_path, sys::UniqueFd listen
   absl::StatusOr<std::unique_ptr<Shim>> shim = Shim::Create({.namespace_name = options.namespace_name,
                                                              .bundle = options.bundle,
                                                              .ttrpc_address = options.ttrpc_address,
-                                                             .socket_path = std::move(socket_path)},
+                                                             .socket_path = std::move(socket_path),
+                                                             .adopted_id = options.id,
+                                                             .adopted_init = options.init_fd},
                                                             std::move(listening));
   absl::Status status = shim.status();
   if (status.ok()) status = (*shim)->Run();
@@ -83,6 +85,9 @@ absl::Status ServeGiven(const Options& options) {
   sys::UniqueFd listening(fcntl(options.socket_fd, F_DUPFD_CLOEXEC, 3));
   if (!listening) return sys::ErrnoStatus("fcntl", "F_DUPFD_CLOEXEC");
   close(options.socket_fd);
+  if (options.init_fd >= 0 && fcntl(options.init_fd, F_SETFD, FD_CLOEXEC) != 0) {
+    return sys::ErrnoStatus("fcntl", absl::StrCat("-init-fd ", options.init_fd));
+  }
   // Its path belongs to the daemon, which may have bound a successor's socket there before we see our end.
   return Detach(options.bundle + "/log", [&] { Serve(options, "", std::move(listening)); });
 }

@@ -15,6 +15,7 @@ struct Flags {
   bool info = false;
   bool version = false;
   std::string socket_fd;
+  std::string init_fd;
   std::string ignored;  // known to containerd, of no use to us
 };
 
@@ -43,13 +44,10 @@ absl::Status SetSwitch(const SwitchFlag& flag, absl::string_view value, bool has
 // Reads the flags before the action into `options` and `flags`; the index of the first argument that is no
 // flag.
 absl::StatusOr<size_t> ReadFlags(const std::vector<std::string>& arguments, Options* options, Flags* flags) {
-  const TextFlag texts[] = {{"namespace", &options->namespace_name},
-                            {"id", &options->id},
-                            {"address", &options->grpc_address},
-                            {"bundle", &options->bundle},
-                            {"socket-fd", &flags->socket_fd},
-                            {"publish-binary", &flags->ignored},
-                            {"socket", &flags->ignored},
+  const TextFlag texts[] = {{"namespace", &options->namespace_name}, {"id", &options->id},
+                            {"address", &options->grpc_address},     {"bundle", &options->bundle},
+                            {"socket-fd", &flags->socket_fd},        {"init-fd", &flags->init_fd},
+                            {"publish-binary", &flags->ignored},     {"socket", &flags->ignored},
                             {"debug-socket", &flags->ignored}};
   const SwitchFlag switches[] = {{"debug", &options->debug},
                                  {"info", &flags->info},
@@ -117,6 +115,11 @@ absl::Status SetAction(absl::string_view word, const Flags& flags, Options* opti
   if (!absl::SimpleAtoi(flags.socket_fd, &options->socket_fd) || options->socket_fd < 3) {
     return absl::InvalidArgumentError(absl::StrCat(
         "-socket-fd \"", flags.socket_fd, "\": serve takes its listening socket as a descriptor from 3 on"));
+  }
+  if (flags.init_fd.empty()) return absl::OkStatus();
+  if (!absl::SimpleAtoi(flags.init_fd, &options->init_fd) || options->init_fd < 3) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("-init-fd \"", flags.init_fd, "\": serve takes a pidfd as a descriptor from 3 on"));
   }
   return absl::OkStatus();
 }

@@ -2,7 +2,7 @@
 //
 //   containerd-shim-gantry-v2 -namespace NS -address GRPC -publish-binary SELF -id ID [-debug] [-bundle B] start
 //   containerd-shim-gantry-v2 -namespace NS -address GRPC -id ID -bundle B delete
-//   containerd-shim-gantry-v2 -namespace NS -address GRPC -id ID [-bundle B] -socket-fd 3 serve
+//   containerd-shim-gantry-v2 -namespace NS -address GRPC -id ID [-bundle B] -socket-fd 3 [-init-fd 4] serve
 //   containerd-shim-gantry-v2 -info | -v
 //
 // Flags take one dash or two, and their value as the next argument or after "=".
@@ -27,6 +27,7 @@ struct Options {
   std::string bundle;         // absolute; the working directory unless given
   bool debug = false;
   int socket_fd = -1;   // `serve`: the listening socket
+  int init_fd = -1;     // `serve`: a pidfd of the init of a container whose shim was killed
   int max_version = 0;  // $MAX_SHIM_VERSION: the newest answer that the daemon knows; 0: it did not say
 };
 

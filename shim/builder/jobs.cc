@@ -14,6 +14,7 @@
 #include "runtime/sys/file.h"
 #include "runtime/sys/socket.h"
 #include "runtime/sys/status.h"
+#include "shim/builder/checkpoint.h"
 #include "shim/builder/fork.h"
 #include "shim/builder/saved_state.h"
 
@@ -21,15 +22,6 @@ namespace gantry::shim {
 namespace {
 
 constexpr size_t kMaxMessageBytes = 64 << 10;
-
-absl::StatusOr<oci::Spec> ReadSpec(const std::string& bundle) {
-  const std::string path = bundle + "/config.json";
-  // A FIFO of that name is not waited for.
-  GANTRY_ASSIGN_OR_RETURN(const std::string text,
-                          sys::ReadFileAt(AT_FDCWD, path, oci::kMaxSpecBytes, O_NONBLOCK));
-  GANTRY_ASSIGN_OR_RETURN(oci::Spec spec, oci::ParseSpec(text, path));
-  return spec;
-}
 
 bool HasPrivatePidNamespace(const oci::Spec& spec) {
   if (!spec.linux.has_value()) return false;
@@ -73,9 +65,9 @@ absl::StatusOr<container::Container> CreateHere(const CreateJob& job, Created* c
   options.no_pivot = job.no_pivot;
   options.no_new_keyring = job.no_new_keyring;
   options.seccomp_cache = SeccompCacheOf(job.bundle);
-  GANTRY_ASSIGN_OR_RETURN(container::Container container, container::Create(options));
-  const SavedState state{container.pid, container.start_time, container.cgroup.directories()};
-  if (absl::Status saved = WriteSavedState(job.bundle, state); !saved.ok()) {
+  GANTRY_ASSIGN_OR_RETURN(container::Container container,
+                          job.checkpoint.empty() ? container::Create(options) : RestoreHere(job, options));
+  if (absl::Status saved = SaveCreated(job, *created, container); !saved.ok()) {
     container.warnings.push_back(std::string(saved.message()));
   }
   return container;
@@ -103,20 +95,6 @@ absl::Status ParseFacts(absl::string_view text, Created* created) {
   return absl::OkStatus();
 }
 
-// A Status over the socket: "<code> <message>".
-void SendStatus(int socket, const absl::Status& status) {
-  sys::SendWithFds(socket, absl::StrCat(static_cast<int>(status.code()), " ", status.message()), {})
-      .IgnoreError();
-}
-
-std::vector<int> FdsOf(const container::Stdio& stdio) {
-  std::vector<int> fds;
-  for (int fd : {stdio.in, stdio.out, stdio.err}) {
-    if (fd >= 0) fds.push_back(fd);
-  }
-  return fds;
-}
-
 absl::Status RunHooksHere(const HooksJob& job) {
   GANTRY_ASSIGN_OR_RETURN(const oci::Spec spec, ReadSpec(job.bundle));
   const bool started = job.kind == HookKind::kPoststart;
@@ -133,14 +111,54 @@ absl::Status RunHooksHere(const HooksJob& job) {
 
 }  // namespace
 
+absl::StatusOr<oci::Spec> ReadSpec(const std::string& bundle) {
+  const std::string path = bundle + "/config.json";
+  // A FIFO of that name is not waited for.
+  GANTRY_ASSIGN_OR_RETURN(const std::string text,
+                          sys::ReadFileAt(AT_FDCWD, path, oci::kMaxSpecBytes, O_NONBLOCK));
+  GANTRY_ASSIGN_OR_RETURN(oci::Spec spec, oci::ParseSpec(text, path));
+  return spec;
+}
+
+void SendStatus(int socket, const absl::Status& status) {
+  sys::SendWithFds(socket, absl::StrCat(static_cast<int>(status.code()), " ", status.message()), {})
+      .IgnoreError();
+}
+
+std::vector<int> FdsOf(const container::Stdio& stdio) {
+  std::vector<int> fds;
+  for (int fd : {stdio.in, stdio.out, stdio.err}) {
+    if (fd >= 0) fds.push_back(fd);
+  }
+  return fds;
+}
+
+absl::Status SaveCreated(const CreateJob& job, const Created& created,
+                         const container::Container& container) {
+  SavedState state{container.pid, container.start_time, container.cgroup.directories(), job.adopt};
+  if (state.adopt) {
+    state.adopt->private_pid_namespace = created.private_pid_namespace;
+    state.adopt->has_poststop = created.has_poststop;
+  }
+  return WriteSavedState(job.bundle, state);
+}
+
+absl::Status SendCreated(int socket, Created& created, const absl::Status& status) {
+  GANTRY_RETURN_IF_ERROR(sys::SendWithFds(socket, FormatFacts(created), {}));
+  if (!status.ok()) return container::SendContainer(socket, status);
+  absl::StatusOr<container::Container> container = std::move(created.container);
+  const absl::Status sent = container::SendContainer(socket, container);
+  created.container = *std::move(container);
+  return sent;
+}
+
 absl::StatusOr<sys::UniqueFd> StartCreate(const CreateJob& job) {
   return RunForked(FdsOf(job.stdio), [&job](int socket) {
     Created created;
-    const absl::StatusOr<container::Container> container = CreateHere(job, &created);
-    absl::Status sent = sys::SendWithFds(socket, FormatFacts(created), {});
-    if (sent.ok()) sent = container::SendContainer(socket, container);
+    absl::StatusOr<container::Container> container = CreateHere(job, &created);
+    if (container.ok()) created.container = *std::move(container);
     // Nobody will ever own it: the shim is gone.
-    if (!sent.ok() && container.ok()) Undo(*container);
+    if (!SendCreated(socket, created, container.status()).ok() && container.ok()) Undo(created.container);
   });
 }
 

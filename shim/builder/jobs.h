@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,9 @@
 #include "absl/status/statusor.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/container/container.h"
+#include "runtime/oci/spec.h"
 #include "runtime/sys/unique_fd.h"
+#include "shim/builder/saved_state.h"
 
 namespace gantry::shim {
 
@@ -28,6 +31,12 @@ struct CreateJob {
   bool no_pivot = false;
   bool no_new_keyring = false;
   bool systemd_cgroup = false;
+  // A container that is continued: where criu's files are, and its log goes (empty: below the bundle).
+  std::string checkpoint;
+  std::string criu_work_path;
+  std::string criu;  // the program; empty: "criu"
+  // What a successor of the shim has to know of the streams; nothing: nobody could go on with them.
+  std::optional<AdoptState> adopt;
 };
 
 struct Created {
@@ -74,6 +83,18 @@ absl::Status CloseElsewhere(sys::UniqueFd fd);
 
 // The outcome of StartHooks and StartUpdate.
 absl::Status FinishJob(int socket);
+
+// ---- for those who write jobs: called in the helper ----
+
+// The descriptors of `stdio` that are valid.
+std::vector<int> FdsOf(const container::Stdio& stdio);
+// What FinishJob gives. An error in sending is nobody's: the shim is gone.
+void SendStatus(int socket, const absl::Status& status);
+absl::StatusOr<oci::Spec> ReadSpec(const std::string& bundle);
+// Writes what the bundle tells of the container that was made for `job`.
+absl::Status SaveCreated(const CreateJob& job, const Created& created, const container::Container& container);
+// What FinishCreate gives: `created`, or `status` if that is an error. An error: nobody owns the container now.
+absl::Status SendCreated(int socket, Created& created, const absl::Status& status);
 
 }  // namespace gantry::shim
 

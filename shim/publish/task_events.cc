@@ -78,4 +78,11 @@ void TaskEvents::Resumed(const std::string& container) {
   Publish("/tasks/resumed", event);
 }
 
+void TaskEvents::Checkpointed(const std::string& container, const std::string& image_path) {
+  containerd::events::TaskCheckpointed event;
+  event.set_container_id(container);
+  event.set_checkpoint(image_path);
+  Publish("/tasks/checkpointed", event);
+}
+
 }  // namespace gantry::shim

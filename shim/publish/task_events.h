@@ -37,6 +37,7 @@ class TaskEvents {
   void Oom(const std::string& container);
   void Paused(const std::string& container);
   void Resumed(const std::string& container);
+  void Checkpointed(const std::string& container, const std::string& image_path);
 
  private:
   template <typename Event>

@@ -69,6 +69,10 @@ absl::Status Shim::Prepare(sys::UniqueFd listening) {
                                     .on_empty = [this] { EndUnlessUsed(kDeletedPatience); },
                                     .on_shutdown = [this] { End(); }});
   service_->RegisterWith(&server_);
+  if (options_.adopted_init >= 0) {
+    GANTRY_RETURN_IF_ERROR(service_->Adopt(options_.adopted_id, options_.bundle,
+                                           sys::PidFd(sys::UniqueFd(options_.adopted_init))));
+  }
   publisher_.OnIdle([this] { FinishIfDone(); });
   graveyard_->OnEmpty([this] { FinishIfDone(); });
   GANTRY_RETURN_IF_ERROR(
@@ -76,7 +80,7 @@ absl::Status Shim::Prepare(sys::UniqueFd listening) {
   if (absl::Status watched = WatchBundle(); !watched.ok()) {
     log::Warn("the bundle cannot be watched", {{"error", std::string(watched.message())}});
   }
-  EndUnlessUsed(kUnusedPatience);
+  if (service_->empty()) EndUnlessUsed(kUnusedPatience);
   return absl::OkStatus();
 }
 

@@ -32,6 +32,9 @@ struct ShimOptions {
   std::string bundle;         // absolute; watched for its end
   std::string ttrpc_address;  // of the daemon, for events
   std::string socket_path;    // removed at the end; empty: nothing to remove
+  // Of a successor: the container that it goes on with, and its init (a pidfd).
+  std::string adopted_id = {};
+  int adopted_init = -1;
 };
 
 class Shim {

@@ -11,6 +11,7 @@
 #include "api/proto/containerd/types/runc/options/oci.pb.h"
 #include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
+#include "shim/builder/program_engine.h"
 #include "shim/service/metrics.h"
 #include "shim/service/shim_cgroup.h"
 
@@ -19,6 +20,8 @@ namespace {
 
 namespace v3 = containerd::task::v3;
 
+// Of other runtimes' programs: containerd's own choice.
+constexpr char kDefaultRuntimeRoot[] = "/run/containerd/runc";
 constexpr const char* kServices[] = {"containerd.task.v2.Task", "containerd.task.v3.Task"};
 
 // google.protobuf.Empty, serialized.
@@ -32,18 +35,47 @@ void RespondMessage(ttrpc::Responder respond, const Message& message) {
   respond(message.SerializeAsString());
 }
 
-absl::Status ReadOptions(const v3::CreateTaskRequest& request, CreateSpec* spec, std::string* shim_cgroup) {
+absl::Status ReadOptions(const v3::CreateTaskRequest& request, const std::string& namespace_name,
+                         CreateSpec* spec, std::string* shim_cgroup) {
   if (!request.has_options() || !any::Is<containerd::runc::v1::Options>(request.options())) {
     return absl::OkStatus();  // options of other runtimes say nothing to this one
   }
   GANTRY_ASSIGN_OR_RETURN(const auto options, any::Unpack<containerd::runc::v1::Options>(request.options()));
-  spec->no_pivot = options.no_pivot_root();
-  spec->no_new_keyring = options.no_new_keyring();
-  spec->systemd_cgroup = options.systemd_cgroup();
+  spec->engine.no_pivot = options.no_pivot_root();
+  spec->engine.no_new_keyring = options.no_new_keyring();
+  spec->engine.systemd_cgroup = options.systemd_cgroup();
+  spec->criu = options.criu_path();
+  spec->criu_work_path = options.criu_work_path();
+  spec->engine.program = options.binary_name();
+  spec->engine.root =
+      absl::StrCat(options.root().empty() ? kDefaultRuntimeRoot : options.root(), "/", namespace_name);
   spec->io_uid = options.io_uid();
   spec->io_gid = options.io_gid();
   *shim_cgroup = options.shim_cgroup();
   return absl::OkStatus();
+}
+
+absl::StatusOr<CheckpointJob> ToCheckpoint(const v3::CheckpointTaskRequest& request) {
+  containerd::runc::v1::CheckpointOptions options;
+  if (request.has_options() && any::Is<containerd::runc::v1::CheckpointOptions>(request.options())) {
+    GANTRY_ASSIGN_OR_RETURN(options, any::Unpack<containerd::runc::v1::CheckpointOptions>(request.options()));
+  }
+  CheckpointJob job;
+  job.image_path = request.path();
+  job.work_path = options.work_path();
+  job.parent_path = options.parent_path();
+  job.leave_running = !options.exit();
+  job.open_tcp = options.open_tcp();
+  job.external_unix_sockets = options.external_unix_sockets();
+  job.terminal = options.terminal();
+  job.file_locks = options.file_locks();
+  job.empty_namespaces = {options.empty_namespaces().begin(), options.empty_namespaces().end()};
+  job.cgroups_mode = options.cgroups_mode();
+  if (job.image_path.empty() || job.image_path[0] != '/') {
+    return absl::InvalidArgumentError(
+        absl::StrCat("checkpoint path \"", job.image_path, "\": an absolute path is needed"));
+  }
+  return job;
 }
 
 absl::Status CheckCreate(const v3::CreateTaskRequest& request) {
@@ -52,8 +84,9 @@ absl::Status CheckCreate(const v3::CreateTaskRequest& request) {
     return absl::InvalidArgumentError(
         absl::StrCat("bundle \"", request.bundle(), "\": an absolute path is needed"));
   }
-  if (!request.checkpoint().empty()) {
-    return absl::UnimplementedError("restoring a checkpoint is not supported");
+  if (!request.checkpoint().empty() && request.checkpoint()[0] != '/') {
+    return absl::InvalidArgumentError(
+        absl::StrCat("checkpoint \"", request.checkpoint(), "\": an absolute path is needed"));
   }
   return absl::OkStatus();
 }
@@ -92,6 +125,26 @@ void TaskService::RegisterWith(ttrpc::Server* server) {
   Add(server, "Stats", &TaskService::Stats);
   Add(server, "Connect", &TaskService::Connect);
   Add(server, "Shutdown", &TaskService::Shutdown);
+}
+
+absl::Status TaskService::Adopt(const std::string& id, const std::string& bundle, sys::PidFd init) {
+  GANTRY_ASSIGN_OR_RETURN(const SavedState state, ReadSavedState(bundle));
+  CreateSpec spec;
+  spec.id = id;
+  spec.bundle = bundle;
+  if (state.adopt) {
+    spec.stdio.out = state.adopt->out;
+    spec.stdio.err = state.adopt->err;
+    spec.io_uid = state.adopt->io_uid;
+    spec.io_gid = state.adopt->io_gid;
+  }
+  if (const absl::StatusOr<EngineOptions> engine = ReadEngineRecord(bundle); engine.ok())
+    spec.engine = *engine;
+  auto container = std::make_unique<Container>(context_, std::move(spec));
+  GANTRY_RETURN_IF_ERROR(container->Adopt(state, std::move(init)));
+  containers_[id] = std::move(container);
+  hooks_.on_created();
+  return absl::OkStatus();
 }
 
 bool TaskService::running() const {
@@ -137,13 +190,14 @@ void TaskService::Create(const v3::CreateTaskRequest& request, ttrpc::Responder 
   CreateSpec spec;
   spec.id = request.id();
   spec.bundle = request.bundle();
+  spec.checkpoint = request.checkpoint();
   spec.stdio = {request.stdin(), request.stdout(), request.stderr(), request.terminal()};
   for (const auto& mount : request.rootfs()) {
     spec.rootfs.push_back(
         {mount.type(), mount.source(), mount.target(), {mount.options().begin(), mount.options().end()}});
   }
   std::string shim_cgroup;
-  absl::Status status = ReadOptions(request, &spec, &shim_cgroup);
+  absl::Status status = ReadOptions(request, context_->namespace_name, &spec, &shim_cgroup);
   if (status.ok() && !shim_cgroup.empty()) status = JoinShimCgroup(shim_cgroup);
   if (!status.ok()) return respond(status);
   auto& container = containers_[request.id()];
@@ -221,8 +275,11 @@ void TaskService::Exec(const v3::ExecProcessRequest& request, ttrpc::Responder r
 void TaskService::Kill(const v3::KillRequest& request, ttrpc::Responder respond) {
   absl::StatusOr<Container*> container = Find(request.id());
   if (!container.ok()) return respond(container.status());
-  RespondEmpty(std::move(respond),
-               (*container)->Kill(request.exec_id(), static_cast<int>(request.signal()), request.all()));
+  (*container)
+      ->Kill(request.exec_id(), static_cast<int>(request.signal()), request.all(),
+             [respond = std::move(respond)](absl::Status status) mutable {
+               RespondEmpty(std::move(respond), status);
+             });
 }
 
 void TaskService::Wait(const v3::WaitRequest& request, ttrpc::Responder respond) {
@@ -294,16 +351,28 @@ void TaskService::Pids(const v3::PidsRequest& request, ttrpc::Responder respond)
 
 void TaskService::Pause(const v3::PauseRequest& request, ttrpc::Responder respond) {
   absl::StatusOr<Container*> container = Find(request.id());
-  RespondEmpty(std::move(respond), container.ok() ? (*container)->Pause() : container.status());
+  if (!container.ok()) return respond(container.status());
+  (*container)->Pause([respond = std::move(respond)](absl::Status status) mutable {
+    RespondEmpty(std::move(respond), status);
+  });
 }
 
 void TaskService::Resume(const v3::ResumeRequest& request, ttrpc::Responder respond) {
   absl::StatusOr<Container*> container = Find(request.id());
-  RespondEmpty(std::move(respond), container.ok() ? (*container)->Resume() : container.status());
+  if (!container.ok()) return respond(container.status());
+  (*container)->Resume([respond = std::move(respond)](absl::Status status) mutable {
+    RespondEmpty(std::move(respond), status);
+  });
 }
 
-void TaskService::Checkpoint(const v3::CheckpointTaskRequest&, ttrpc::Responder respond) {
-  respond(absl::UnimplementedError("checkpoint is not supported"));
+void TaskService::Checkpoint(const v3::CheckpointTaskRequest& request, ttrpc::Responder respond) {
+  absl::StatusOr<Container*> container = Find(request.id());
+  if (!container.ok()) return respond(container.status());
+  absl::StatusOr<CheckpointJob> job = ToCheckpoint(request);
+  if (!job.ok()) return respond(job.status());
+  (*container)->Checkpoint(*std::move(job), [respond = std::move(respond)](absl::Status status) mutable {
+    RespondEmpty(std::move(respond), status);
+  });
 }
 
 void TaskService::Update(const v3::UpdateTaskRequest& request, ttrpc::Responder respond) {

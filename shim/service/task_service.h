@@ -1,7 +1,6 @@
 // containerd.task.v2.Task and containerd.task.v3.Task over ttrpc: translate, call, translate.
 //
-// The two generations differ in the package's name alone, so one set of methods serves both. Checkpoint answers
-// UNIMPLEMENTED. Belongs to the loop's thread.
+// The two generations differ in the package's name alone, so one set of methods serves both. Belongs to the loop's thread.
 #ifndef GANTRY_SHIM_SERVICE_TASK_SERVICE_H_
 #define GANTRY_SHIM_SERVICE_TASK_SERVICE_H_
 
@@ -34,6 +33,9 @@ class TaskService {
   TaskService& operator=(const TaskService&) = delete;
 
   void RegisterWith(ttrpc::Server* server);
+
+  // Goes on with the container `id`, whose shim was killed; see Container::Adopt.
+  absl::Status Adopt(const std::string& id, const std::string& bundle, sys::PidFd init);
 
   // Containers that exist or are being made.
   bool empty() const { return containers_.empty(); }

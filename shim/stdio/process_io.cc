@@ -45,6 +45,23 @@ absl::Status GiveTo(int fd, const StdioOwner& owner) {
   return absl::OkStatus();
 }
 
+// The names of the two pipes to log files.
+constexpr char kStdout[] = "stdout";
+constexpr char kStderr[] = "stderr";
+
+std::string FifoOf(const StdioOwner& owner, absl::string_view stream) {
+  return owner.directory.empty() ? "" : absl::StrCat(owner.directory, "/", stream, ".fifo");
+}
+
+// Made with its directories.
+absl::StatusOr<sys::UniqueFd> OpenLogFile(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash != std::string::npos && slash > 0) {
+    GANTRY_RETURN_IF_ERROR(sys::MkdirAll(path.substr(0, slash), 0755));
+  }
+  return OpenPath(path, O_WRONLY | O_APPEND | O_CREAT, 0644);
+}
+
 absl::StatusOr<mode_t> TypeOf(const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return sys::ErrnoStatus("stat", path);
@@ -73,13 +90,15 @@ absl::StatusOr<std::unique_ptr<ProcessIo>> ProcessIo::Open(sys::EventLoop* loop,
     io->logger_ = std::move(logger);
     return io;
   }
-  GANTRY_RETURN_IF_ERROR(io->OpenOutput(paths.out, owner, &io->child_out_, &io->held_out_));
+  GANTRY_RETURN_IF_ERROR(
+      io->OpenOutput(paths.out, FifoOf(owner, kStdout), owner, &io->child_out_, &io->held_out_));
   if (out.kind == StreamKind::kFile) {
     // Both streams through one pipe: lines keep their order.
     io->child_err_.reset(fcntl(io->child_out_.get(), F_DUPFD_CLOEXEC, 0));
     return io;
   }
-  GANTRY_RETURN_IF_ERROR(io->OpenOutput(paths.err, owner, &io->child_err_, &io->held_err_));
+  GANTRY_RETURN_IF_ERROR(
+      io->OpenOutput(paths.err, FifoOf(owner, kStderr), owner, &io->child_err_, &io->held_err_));
   return io;
 }
 
@@ -89,16 +108,16 @@ ProcessIo::~ProcessIo() {
   if (logger_ && logger_->ready.valid()) loop_->Remove(logger_->ready.get());
 }
 
-absl::Status ProcessIo::OpenOutput(const std::string& text, const StdioOwner& owner, sys::UniqueFd* child,
-                                   sys::UniqueFd* held) {
+absl::Status ProcessIo::OpenOutput(const std::string& text, const std::string& fifo, const StdioOwner& owner,
+                                   sys::UniqueFd* child, sys::UniqueFd* held) {
   GANTRY_ASSIGN_OR_RETURN(const StreamTarget target, ParseStreamTarget(text));
   if (target.kind == StreamKind::kNull) return absl::OkStatus();
   if (target.kind == StreamKind::kBinary) {
     return absl::InvalidArgumentError(absl::StrCat("stderr ", text, ": a logger is named by stdout"));
   }
-  if (target.kind == StreamKind::kFile) return OpenFileOutput(target.path, owner, child);
+  if (target.kind == StreamKind::kFile) return OpenFileOutput(target.path, fifo, owner, child);
   GANTRY_ASSIGN_OR_RETURN(const mode_t type, TypeOf(target.path));
-  if (type == S_IFREG) return OpenFileOutput(target.path, owner, child);
+  if (type == S_IFREG) return OpenFileOutput(target.path, fifo, owner, child);
   if (type == S_IFIFO) {
     // Both ways, as fifo(7) allows on Linux: never blocks, and later opens find their other end.
     GANTRY_ASSIGN_OR_RETURN(*held, OpenPath(target.path, O_RDWR | O_NONBLOCK));
@@ -107,20 +126,61 @@ absl::Status ProcessIo::OpenOutput(const std::string& text, const StdioOwner& ow
   return GiveTo(child->get(), owner);
 }
 
-absl::Status ProcessIo::OpenFileOutput(const std::string& path, const StdioOwner& owner,
-                                       sys::UniqueFd* child) {
-  const size_t slash = path.rfind('/');
-  if (slash != std::string::npos && slash > 0) {
-    GANTRY_RETURN_IF_ERROR(sys::MkdirAll(path.substr(0, slash), 0755));
+absl::Status ProcessIo::OpenFileOutput(const std::string& path, const std::string& fifo,
+                                       const StdioOwner& owner, sys::UniqueFd* child) {
+  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd file, OpenLogFile(path));
+  sys::UniqueFd source;
+  if (fifo.empty()) {
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0) return sys::ErrnoStatus("pipe2", path);
+    source.reset(fds[0]);
+    child->reset(fds[1]);
+    GANTRY_RETURN_IF_ERROR(SetNonBlocking(source.get(), true));
+  } else {
+    if (unlink(fifo.c_str()) != 0 && errno != ENOENT) return sys::ErrnoStatus("unlink", fifo);
+    if (mkfifo(fifo.c_str(), 0600) != 0) return sys::ErrnoStatus("mkfifo", fifo);
+    GANTRY_ASSIGN_OR_RETURN(source, OpenPath(fifo, O_RDONLY | O_NONBLOCK));
+    // For reading too: should the shim be killed, the process waits for the next one and gets no SIGPIPE.
+    GANTRY_ASSIGN_OR_RETURN(*child, OpenPath(fifo, O_RDWR));
   }
-  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd file, OpenPath(path, O_WRONLY | O_APPEND | O_CREAT, 0644));
-  int fds[2];
-  if (pipe2(fds, O_CLOEXEC) != 0) return sys::ErrnoStatus("pipe2", path);
-  sys::UniqueFd source(fds[0]);
-  child->reset(fds[1]);
-  GANTRY_RETURN_IF_ERROR(SetNonBlocking(source.get(), true));
   GANTRY_RETURN_IF_ERROR(GiveTo(child->get(), owner));
   return AddPump(Pump::Source::kStream, std::move(source), std::move(file));
+}
+
+absl::Status ProcessIo::ReopenFileOutput(const std::string& path, const std::string& fifo) {
+  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd source, OpenPath(fifo, O_RDONLY | O_NONBLOCK));
+  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd file, OpenLogFile(path));
+  return AddPump(Pump::Source::kStream, std::move(source), std::move(file));
+}
+
+absl::StatusOr<std::unique_ptr<ProcessIo>> ProcessIo::Reopen(sys::EventLoop* loop, const StdioPaths& paths,
+                                                             const StdioOwner& owner) {
+  std::unique_ptr<ProcessIo> io(new ProcessIo(loop));
+  GANTRY_ASSIGN_OR_RETURN(const StreamTarget out, ParseStreamTarget(paths.out));
+  GANTRY_ASSIGN_OR_RETURN(const StreamTarget err, ParseStreamTarget(paths.err));
+  if (out.kind != StreamKind::kNull) {
+    GANTRY_RETURN_IF_ERROR(io->ReopenFileOutput(out.path, FifoOf(owner, kStdout)));
+  }
+  // A file:// of stdout takes both.
+  if (out.kind != StreamKind::kFile && err.kind != StreamKind::kNull) {
+    GANTRY_RETURN_IF_ERROR(io->ReopenFileOutput(err.path, FifoOf(owner, kStderr)));
+  }
+  return io;
+}
+
+bool CanBeReopened(const StdioPaths& paths) {
+  if (paths.terminal || !paths.in.empty()) return false;
+  for (const std::string* text : {&paths.out, &paths.err}) {
+    // The bundle's record has a line for each.
+    if (text->find('\n') != std::string::npos) return false;
+    const absl::StatusOr<StreamTarget> target = ParseStreamTarget(*text);
+    if (!target.ok() || target->kind == StreamKind::kBinary) return false;
+    if (target->kind == StreamKind::kPath) {
+      const absl::StatusOr<mode_t> type = TypeOf(target->path);
+      if (!type.ok() || *type != S_IFREG) return false;
+    }
+  }
+  return true;
 }
 
 absl::Status ProcessIo::OpenStdin(const std::string& text, const StdioOwner& owner) {
@@ -156,9 +216,7 @@ absl::Status ProcessIo::OpenTerminalOutput(const std::string& text, const StdioO
       return SetNonBlocking(terminal_out_.get(), true);
     }
     case StreamKind::kFile: {
-      const size_t slash = target.path.rfind('/');
-      if (slash > 0) GANTRY_RETURN_IF_ERROR(sys::MkdirAll(target.path.substr(0, slash), 0755));
-      GANTRY_ASSIGN_OR_RETURN(terminal_out_, OpenPath(target.path, O_WRONLY | O_APPEND | O_CREAT, 0644));
+      GANTRY_ASSIGN_OR_RETURN(terminal_out_, OpenLogFile(target.path));
       return absl::OkStatus();
     }
     case StreamKind::kPath:

@@ -1,6 +1,6 @@
 // The standard streams of one process, from the strings of a request to the process's end.
 //
-//   Open ─► child() for the builder ─► ChildStarted / AttachTerminal ─► … ─► ProcessEnded ─► (Lingers) ─► gone
+//   Open (or Reopen: the process has them already) ─► child() for the builder ─► ChildStarted / AttachTerminal ─► … ─► ProcessEnded ─► (Lingers) ─► gone
 //
 // A FIFO is handed to the process itself: no copy, no wakeup. The shim holds it open both ways until the process
 // ends, so that a reader may come and go. A log file is behind a pipe and a Pump: a process must not get a
@@ -40,13 +40,24 @@ struct StdioOwner {
   std::string id;  // of the container
   std::string namespace_name;
   uint32_t uid = 0, gid = 0;  // of pipes: io_uid and io_gid of the runtime's options
+  // Where the pipes to log files have a name (`stdout.fifo`, `stderr.fifo`), so that another shim finds them; empty:
+  // they have none.
+  std::string directory = "";
 };
+
+// Whether the streams could go on under another shim: there is no terminal and no stdin, and the outputs go to files,
+// or nowhere.
+bool CanBeReopened(const StdioPaths& paths);
 
 class ProcessIo {
  public:
   // Opens everything, and starts the logger if there is one.
   static absl::StatusOr<std::unique_ptr<ProcessIo>> Open(sys::EventLoop* loop, const StdioPaths& paths,
                                                          const StdioOwner& owner);
+  // The streams of a process that another shim, which was killed, has given them to. Only for paths of which
+  // CanBeReopened; nothing of child() is there.
+  static absl::StatusOr<std::unique_ptr<ProcessIo>> Reopen(sys::EventLoop* loop, const StdioPaths& paths,
+                                                           const StdioOwner& owner);
   ~ProcessIo();
   ProcessIo(const ProcessIo&) = delete;
   ProcessIo& operator=(const ProcessIo&) = delete;
@@ -79,9 +90,11 @@ class ProcessIo {
 
  private:
   explicit ProcessIo(sys::EventLoop* loop) : loop_(loop) {}
-  absl::Status OpenOutput(const std::string& path, const StdioOwner& owner, sys::UniqueFd* child,
-                          sys::UniqueFd* held);
-  absl::Status OpenFileOutput(const std::string& path, const StdioOwner& owner, sys::UniqueFd* child);
+  absl::Status OpenOutput(const std::string& path, const std::string& fifo, const StdioOwner& owner,
+                          sys::UniqueFd* child, sys::UniqueFd* held);
+  absl::Status OpenFileOutput(const std::string& path, const std::string& fifo, const StdioOwner& owner,
+                              sys::UniqueFd* child);
+  absl::Status ReopenFileOutput(const std::string& path, const std::string& fifo);
   absl::Status OpenStdin(const std::string& path, const StdioOwner& owner);
   absl::Status OpenTerminalOutput(const std::string& path, const StdioOwner& owner);
   absl::Status AddPump(Pump::Source kind, sys::UniqueFd source, sys::UniqueFd sink);

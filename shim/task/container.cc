@@ -5,11 +5,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/sys/clock.h"
 #include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::shim {
 namespace {
+
+// Of an init that never ran.
+constexpr uint32_t kNeverRan = 255;
 
 // What the runtime could not do is none of the codes by which clients steer: a missing program is no missing
 // task. The message is what they look at.
@@ -20,12 +24,14 @@ absl::Status RuntimeError(absl::string_view what, const absl::Status& status) {
 }  // namespace
 
 Container::Container(const TaskContext* context, CreateSpec spec)
-    : context_(context), spec_(std::move(spec)), init_(spec_.id, spec_.stdio, state::Created()) {}
+    : context_(context),
+      spec_(std::move(spec)),
+      engine_(MakeEngine(spec_.engine)),
+      init_(spec_.id, spec_.stdio, state::Created()) {}
 
 Container::~Container() {
-  for (const sys::UniqueFd* socket : {&builder_, &hooks_, &update_}) {
-    if (socket->valid()) context_->loop->Remove(socket->get());
-  }
+  if (builder_.valid()) context_->loop->Remove(builder_.get());
+  for (const sys::UniqueFd& job : jobs_) context_->loop->Remove(job.get());
   if (control_.valid()) context_->loop->Remove(control_.fd());
   if (oom_) context_->loop->Remove(oom_->fd());
   for (const auto& [id, exec] : execs_) {
@@ -38,8 +44,7 @@ bool Container::running() const { return (created_ && init_.state().alive()) || 
 // ---- create ----------------------------------------------------------------------------------------------
 
 void Container::Create(PidDone done) {
-  absl::StatusOr<std::unique_ptr<ProcessIo>> io = ProcessIo::Open(
-      context_->loop, spec_.stdio, {spec_.id, context_->namespace_name, spec_.io_uid, spec_.io_gid});
+  absl::StatusOr<std::unique_ptr<ProcessIo>> io = ProcessIo::Open(context_->loop, spec_.stdio, InitOwner());
   if (!io.ok()) return done(RuntimeError("failed to create init process I/O", io.status()));
   if (const pid_t logger = (*io)->logger_pid(); logger != 0) {
     context_->graveyard->Watch(logger, (*io)->TakeLogger());
@@ -47,7 +52,9 @@ void Container::Create(PidDone done) {
   init_.SetIo(*std::move(io));
   init_.io()->WhenReady([this, done = std::move(done)](absl::Status status) mutable {
     if (!status.ok()) return done(RuntimeError("failed to create init process I/O", status));
-    Build(std::move(done));
+    if (spec_.checkpoint.empty()) return Build(std::move(done));
+    created_ = true;
+    done(0);
   });
 }
 
@@ -58,10 +65,17 @@ void Container::Build(PidDone done) {
   job.rootfs = spec_.rootfs;
   job.stdio = init_.io()->child();
   job.terminal = spec_.stdio.terminal;
-  job.no_pivot = spec_.no_pivot;
-  job.no_new_keyring = spec_.no_new_keyring;
-  job.systemd_cgroup = spec_.systemd_cgroup;
-  absl::StatusOr<sys::UniqueFd> socket = StartCreate(job);
+  job.checkpoint = spec_.checkpoint;
+  job.criu_work_path = spec_.criu_work_path;
+  job.criu = spec_.criu;
+  if (CanBeReopened(spec_.stdio)) {
+    job.adopt.emplace();
+    job.adopt->io_uid = spec_.io_uid;
+    job.adopt->io_gid = spec_.io_gid;
+    job.adopt->out = spec_.stdio.out;
+    job.adopt->err = spec_.stdio.err;
+  }
+  Engine::Job socket = engine_->Create(job);
   if (!socket.ok()) return done(RuntimeError("cannot fork the builder", socket.status()));
   context_->reaper->Hold();
   init_.io()->ChildStarted();
@@ -77,9 +91,12 @@ void Container::OnBuilt(PidDone done) {
   absl::StatusOr<Created> created = FinishCreate(builder_.get());
   builder_.reset();
   const absl::Status failed = created.status();
-  const absl::Status adopted = created.ok() ? Adopt(*std::move(created)) : absl::OkStatus();
+  const absl::Status adopted = created.ok() ? TakeOver(*std::move(created)) : absl::OkStatus();
   context_->reaper->Release();
-  if (!failed.ok()) return done(RuntimeError("OCI runtime create failed", failed));
+  if (!failed.ok()) {
+    return done(RuntimeError(
+        spec_.checkpoint.empty() ? "OCI runtime create failed" : "OCI runtime restore failed", failed));
+  }
   if (!adopted.ok()) {
     init_.pidfd().Signal(SIGKILL).IgnoreError();
     RemoveCgroup().IgnoreError();
@@ -89,7 +106,33 @@ void Container::OnBuilt(PidDone done) {
   done(init_.pid());
 }
 
-absl::Status Container::Adopt(Created created) {
+// Only what can be reopened needs a name.
+StdioOwner Container::InitOwner() const {
+  StdioOwner owner{spec_.id, context_->namespace_name, spec_.io_uid, spec_.io_gid};
+  if (CanBeReopened(spec_.stdio)) owner.directory = spec_.bundle;
+  return owner;
+}
+
+absl::Status Container::Adopt(const SavedState& state, sys::PidFd init) {
+  if (!state.adopt) return absl::FailedPreconditionError("the container's streams went with its shim");
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<ProcessIo> io,
+                          ProcessIo::Reopen(context_->loop, spec_.stdio, InitOwner()));
+  init_.SetIo(std::move(io));
+  init_.SetProcess(state.pid, std::move(init));
+  cgroup_ = cgroup::Cgroup(state.cgroup);
+  private_pid_namespace_ = state.adopt->private_pid_namespace;
+  has_poststop_ = state.adopt->has_poststop;
+  const absl::StatusOr<cgroup::FreezerState> frozen = cgroup_.Freezer();
+  const bool paused = frozen.ok() && *frozen == cgroup::FreezerState::kFrozen;
+  init_.Enter(paused ? state::Paused() : state::Running());
+  GANTRY_RETURN_IF_ERROR(context_->reaper->WatchForeign(
+      init_.pid(), init_.pidfd(), [this](sys::ExitStatus status) { OnInitExit(status); }));
+  WatchOom();
+  created_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status Container::TakeOver(Created created) {
   for (const std::string& warning : created.container.warnings) log::Warn(warning, {{"id", spec_.id}});
   init_.SetProcess(created.container.pid, std::move(created.container.pidfd));
   control_ = container::StartControl(std::move(created.container.control));
@@ -116,7 +159,12 @@ void Container::Start(const std::string& exec_id, PidDone done) {
     return StartExec(it->second.get(), std::move(done));
   }
   if (absl::Status status = init_.state().CheckStart(); !status.ok()) return done(status);
+  if (!spec_.checkpoint.empty()) return StartRestored(std::move(done));
   on_started_ = std::move(done);
+  if (!control_.valid()) {
+    init_.Enter(state::Starting());
+    return Await(engine_->Start(Target()), [this](absl::Status status) { FinishStart(std::move(status)); });
+  }
   if (absl::Status status = StartInit(); !status.ok()) FinishStart(status);
 }
 
@@ -124,6 +172,24 @@ absl::Status Container::StartInit() {
   GANTRY_RETURN_IF_ERROR(control_.Order());
   init_.Enter(state::Starting());
   return context_->loop->Add(control_.fd(), EPOLLIN, [this](uint32_t) { PollStart(); });
+}
+
+void Container::StartRestored(PidDone done) {
+  init_.Enter(state::Starting());
+  on_started_ = std::move(done);
+  Build([this](absl::StatusOr<pid_t> pid) {
+    PidDone started = std::exchange(on_started_, nullptr);
+    if (!pid.ok()) {
+      started(pid.status());
+      // It never ran, and its streams are given away: it is over.
+      init_exit_ = ExitRecord{0, kNeverRan, sys::WallNow()};
+      return AnnounceInitExit();
+    }
+    init_.Enter(state::Running());
+    context_->events->Start(spec_.id, *pid);
+    started(*pid);
+    TakeInitExit();
+  });
 }
 
 void Container::PollStart() {
@@ -135,12 +201,20 @@ void Container::PollStart() {
 void Container::FinishStart(absl::Status status) {
   if (!on_started_) return;
   PidDone done = std::exchange(on_started_, nullptr);
+  const bool waits_still = !control_.valid() && !init_exit_;
   if (control_.valid()) context_->loop->Remove(control_.fd());
   control_ = container::StartControl();
-  if (!status.ok()) return done(RuntimeError("OCI runtime start failed", status));
+  if (!status.ok()) {
+    if (waits_still) init_.Enter(state::Created());
+    done(RuntimeError("OCI runtime start failed", status));
+    return TakeInitExit();
+  }
   init_.Enter(state::Running());
   context_->events->Start(spec_.id, init_.pid());
-  if (!has_poststart_) return done(init_.pid());
+  if (!has_poststart_) {
+    done(init_.pid());
+    return TakeInitExit();
+  }
   RunHooks(HookKind::kPoststart, [this, done = std::move(done)](absl::Status hooks) mutable {
     // runtime.md, Lifecycle 9: a warning, and life goes on.
     if (!hooks.ok()) log::Warn("poststart hook failed", {{"error", std::string(hooks.message())}});
@@ -149,18 +223,20 @@ void Container::FinishStart(absl::Status status) {
 }
 
 void Container::RunHooks(HookKind kind, Done done) {
-  WaitForJob(StartHooks({kind, spec_.id, spec_.bundle, init_.pid()}), &hooks_, std::move(done));
+  Await(StartHooks({kind, spec_.id, spec_.bundle, init_.pid()}), std::move(done));
 }
 
-void Container::WaitForJob(absl::StatusOr<sys::UniqueFd> socket, sys::UniqueFd* keep, Done done) {
-  if (!socket.ok()) return done(socket.status());
-  *keep = *std::move(socket);
+void Container::Await(Engine::Job job, Done done) {
+  if (!job.ok() || !job->valid()) return done(job.status());
+  const int number = job->get();
+  jobs_.push_back(*std::move(job));
   auto shared = std::make_shared<Done>(std::move(done));
-  absl::Status added = context_->loop->Add(keep->get(), EPOLLIN, [this, keep, shared](uint32_t) {
-    context_->loop->Remove(keep->get());
-    const sys::UniqueFd job = std::move(*keep);
+  absl::Status added = context_->loop->Add(number, EPOLLIN, [this, number, shared](uint32_t) {
     Done finished = std::move(*shared);
-    finished(FinishJob(job.get()));
+    context_->loop->Remove(number);
+    absl::Status status = FinishJob(number);
+    std::erase_if(jobs_, [number](const sys::UniqueFd& one) { return one.get() == number; });
+    finished(std::move(status));
   });
   if (!added.ok()) (*shared)(added);
 }
@@ -176,40 +252,75 @@ absl::StatusOr<Process*> Container::Find(const std::string& exec_id) {
   return it->second.get();
 }
 
-absl::Status Container::Kill(const std::string& exec_id, int signal, bool all) {
-  GANTRY_ASSIGN_OR_RETURN(Process* const process, Find(exec_id));
-  if (!exec_id.empty()) return process->Signal(signal);
-  GANTRY_RETURN_IF_ERROR(init_.state().CheckKill());
-  GANTRY_RETURN_IF_ERROR(all ? cgroup_.KillAll(signal) : init_.Signal(signal));
-  // A frozen process dies only when it is thawed; nobody will resume it after this.
-  if (signal == SIGKILL && &init_.state() == &state::Paused()) return cgroup_.Thaw();
-  return absl::OkStatus();
+void Container::Kill(const std::string& exec_id, int signal, bool all, Done done) {
+  const absl::StatusOr<Process*> process = Find(exec_id);
+  if (!process.ok()) return done(process.status());
+  if (!exec_id.empty()) return done((*process)->Signal(signal));
+  absl::Status status = init_.state().CheckKill();
+  if (status.ok() && !init_.pidfd().valid()) status = absl::FailedPreconditionError("process not created");
+  if (!status.ok()) return done(status);
+  Await(engine_->Signal(Target(), signal, all),
+        [this, signal, done = std::move(done)](absl::Status sent) mutable {
+          if (!sent.ok()) return done(ExplainSignal(signal, sent));
+          // A frozen process dies only when it is thawed; nobody will resume it after this.
+          done(signal == SIGKILL && &init_.state() == &state::Paused() ? cgroup_.Thaw() : absl::OkStatus());
+        });
 }
 
-absl::Status Container::Pause() {
-  GANTRY_RETURN_IF_ERROR(init_.state().CheckPause());
-  if (absl::Status frozen = cgroup_.Freeze(); !frozen.ok()) {
-    return RuntimeError("OCI runtime pause failed", frozen);
-  }
-  init_.Enter(state::Paused());
-  context_->events->Paused(spec_.id);
-  return absl::OkStatus();
+void Container::Pause(Done done) {
+  absl::Status status = init_.state().CheckPause();
+  if (status.ok() && freezing_) status = absl::FailedPreconditionError("a pause or resume is under way");
+  if (!status.ok()) return done(status);
+  freezing_ = true;
+  Await(engine_->Pause(Target()), [this, done = std::move(done)](absl::Status frozen) mutable {
+    freezing_ = false;
+    if (!frozen.ok()) return done(RuntimeError("OCI runtime pause failed", frozen));
+    if (init_.state().alive()) init_.Enter(state::Paused());
+    context_->events->Paused(spec_.id);
+    done(absl::OkStatus());
+  });
 }
 
-absl::Status Container::Resume() {
-  GANTRY_RETURN_IF_ERROR(init_.state().CheckResume());
-  if (absl::Status thawed = cgroup_.Thaw(); !thawed.ok()) {
-    return RuntimeError("OCI runtime resume failed", thawed);
-  }
-  init_.Enter(state::Running());
-  context_->events->Resumed(spec_.id);
-  return absl::OkStatus();
+void Container::Resume(Done done) {
+  absl::Status status = init_.state().CheckResume();
+  if (status.ok() && freezing_) status = absl::FailedPreconditionError("a pause or resume is under way");
+  if (!status.ok()) return done(status);
+  freezing_ = true;
+  Await(engine_->Resume(Target()), [this, done = std::move(done)](absl::Status thawed) mutable {
+    freezing_ = false;
+    if (!thawed.ok()) return done(RuntimeError("OCI runtime resume failed", thawed));
+    if (init_.state().alive()) init_.Enter(state::Running());
+    context_->events->Resumed(spec_.id);
+    done(absl::OkStatus());
+  });
 }
 
 void Container::Update(const std::string& resources_json, Done done) {
   if (absl::Status status = init_.state().CheckUpdate(); !status.ok()) return done(status);
-  if (update_.valid()) return done(absl::FailedPreconditionError("another update is under way"));
-  WaitForJob(StartUpdate(resources_json, cgroup_), &update_, std::move(done));
+  if (updating_) return done(absl::FailedPreconditionError("another update is under way"));
+  updating_ = true;
+  Await(engine_->Update(Target(), resources_json),
+        [this, done = std::move(done)](absl::Status status) mutable {
+          updating_ = false;
+          done(std::move(status));
+        });
+}
+
+void Container::Checkpoint(CheckpointJob job, Done done) {
+  absl::Status status = init_.state().CheckCheckpoint();
+  if (status.ok() && checkpointing_)
+    status = absl::FailedPreconditionError("another checkpoint is under way");
+  if (!status.ok()) return done(status);
+  checkpointing_ = true;
+  job.criu = spec_.criu;
+  Await(engine_->Checkpoint(Target(), job),
+        [this, path = job.image_path, done = std::move(done)](absl::Status written) mutable {
+          checkpointing_ = false;
+          if (!written.ok()) return done(RuntimeError("OCI runtime checkpoint failed", written));
+          context_->events->Checkpointed(spec_.id, path);
+          done(absl::OkStatus());
+          TakeInitExit();
+        });
 }
 
 absl::StatusOr<cgroup::Stats> Container::Stats() const {

@@ -35,6 +35,7 @@
 #include "runtime/container/container.h"
 #include "runtime/sys/event_loop.h"
 #include "runtime/sys/unique_fd.h"
+#include "shim/builder/engine.h"
 #include "shim/builder/jobs.h"
 #include "shim/publish/task_events.h"
 #include "shim/task/graveyard.h"
@@ -60,9 +61,9 @@ struct CreateSpec {
   std::vector<container::RootfsMount> rootfs;
   StdioPaths stdio;
   uint32_t io_uid = 0, io_gid = 0;
-  bool no_pivot = false;
-  bool no_new_keyring = false;
-  bool systemd_cgroup = false;
+  EngineOptions engine;
+  // The container continues from here, once it is started; see CreateJob.
+  std::string checkpoint, criu_work_path, criu;
 };
 
 class Container {
@@ -84,17 +85,23 @@ class Container {
   // Init has not ended, or an exec has not.
   bool running() const;
 
+  // Of a container that continues from a checkpoint the pid is 0: it has no process until it is started.
   void Create(PidDone done);
+  // Instead of Create: the container runs already, made by a shim that was killed; `state` is of its bundle. Its execs
+  // are not known: they end with it. Nothing is announced but what comes.
+  absl::Status Adopt(const SavedState& state, sys::PidFd init);
   // `exec_id` is empty for init, here and below.
   void Start(const std::string& exec_id, PidDone done);
   // Init: ends what is left and removes the cgroup. Refused while a process runs. After success only init's exit
   // is left.
   void Delete(const std::string& exec_id, ExitDone done);
   absl::Status Exec(const std::string& exec_id, StdioPaths paths, std::string process_json);
-  absl::Status Kill(const std::string& exec_id, int signal, bool all);
-  absl::Status Pause();
-  absl::Status Resume();
+  void Kill(const std::string& exec_id, int signal, bool all, Done done);
+  void Pause(Done done);
+  void Resume(Done done);
   void Update(const std::string& resources_json, Done done);
+  // `job.criu` is the container's own.
+  void Checkpoint(CheckpointJob job, Done done);
   absl::StatusOr<Process*> Find(const std::string& exec_id);
   absl::StatusOr<cgroup::Stats> Stats() const;
   // Nobody will ever call Delete: removes the cgroup of a container that has ended.
@@ -113,21 +120,28 @@ class Container {
   // container.cc: create and start
   void Build(PidDone done);
   void OnBuilt(PidDone done);
-  absl::Status Adopt(Created created);
+  absl::Status TakeOver(Created created);
+  StdioOwner InitOwner() const;
   absl::Status StartInit();
+  void StartRestored(PidDone done);
   void PollStart();
   void FinishStart(absl::Status status);
   void RunHooks(HookKind kind, Done done);
-  void WaitForJob(absl::StatusOr<sys::UniqueFd> socket, sys::UniqueFd* keep, Done done);
+  // Calls back with the outcome of a job of the engine's: from inside if it is done, or could not be started.
+  void Await(Engine::Job job, Done done);
+  EngineTarget Target() const { return {spec_.id, spec_.bundle, cgroup_, init_.pidfd(), init_.pid()}; }
   // container_end.cc: exit and delete
   void OnInitExit(sys::ExitStatus status);
+  void TakeInitExit();
   void AnnounceInitExit();
   void WatchOom();
   void ReadOom();
   void CheckOom();
   void DeleteInit();
+  void RunPoststop();
   void FinishDelete(absl::Status status);
   absl::Status RemoveCgroup();
+  void StopOomWatch();
   // container_exec.cc
   void StartExec(ExecProcess* exec, PidDone done);
   void BuildExec(ExecProcess* exec);
@@ -140,6 +154,7 @@ class Container {
 
   const TaskContext* const context_;
   const CreateSpec spec_;
+  const std::unique_ptr<Engine> engine_;
   Process init_;
   bool created_ = false;
   container::StartControl control_;
@@ -151,11 +166,13 @@ class Container {
   std::optional<cgroup::OomWatch> oom_;
   // Helpers at work; the sockets are in the loop.
   sys::UniqueFd builder_;
-  sys::UniqueFd hooks_;
-  sys::UniqueFd update_;
+  std::vector<sys::UniqueFd> jobs_;
+  bool updating_ = false;
+  bool checkpointing_ = false;
+  bool freezing_ = false;  // a pause or resume is under way
   PidDone on_started_;
   ExitDone on_deleted_;
-  std::optional<ExitRecord> init_exit_;  // seen, but execs have not all ended
+  std::optional<ExitRecord> init_exit_;  // seen, but not told: its start or an exec is not over
   std::map<std::string, std::unique_ptr<ExecProcess>> execs_;
 };
 

@@ -22,12 +22,18 @@ constexpr absl::Duration kLongPatience = absl::Seconds(2);
 void Container::OnInitExit(sys::ExitStatus status) {
   // What came first is told first, whatever order the loop found them in.
   CheckOom();
-  if (on_started_) {
+  if (on_started_ && control_.valid()) {
     PollStart();
     FinishStart(absl::AbortedError(
         absl::StrCat("init ended with status ", status.Code(), " before the program was started")));
   }
   init_exit_ = ExitRecord{init_.pid(), static_cast<uint32_t>(status.Code()), sys::WallNow()};
+  TakeInitExit();
+}
+
+void Container::TakeInitExit() {
+  // Another runtime has started it, and has not said so yet: the start is told first. And that it is checkpointed.
+  if (!init_exit_ || on_started_ || checkpointing_) return;
   if (&init_.state() == &state::Paused()) cgroup_.Thaw().IgnoreError();
   if (!private_pid_namespace_) {
     if (absl::Status killed = cgroup_.KillAll(SIGKILL); !killed.ok()) {
@@ -86,33 +92,50 @@ void Container::Delete(const std::string& exec_id, ExitDone done) {
   if (on_deleted_) return done(absl::FailedPreconditionError("another delete is under way"));
   on_deleted_ = std::move(done);
   if (!init_.state().alive()) return DeleteInit();
+  if (!init_.pidfd().valid()) {
+    // Of a checkpoint, and never started: there is no process.
+    init_exit_ = ExitRecord{0, 128 + SIGKILL, sys::WallNow()};
+    return AnnounceInitExit();
+  }
   // Created, never started. Its exit brings us back.
   if (absl::Status killed = init_.Signal(SIGKILL); !killed.ok() && !absl::IsNotFound(killed)) {
     FinishDelete(killed);
   }
 }
 
+// Removal is an event too.
+void Container::StopOomWatch() {
+  if (!oom_) return;
+  context_->loop->Remove(oom_->fd());
+  oom_.reset();
+}
+
 absl::Status Container::RemoveCgroup() {
-  if (oom_) {
-    // Removal is an event too.
-    context_->loop->Remove(oom_->fd());
-    oom_.reset();
-  }
+  StopOomWatch();
   if (cgroup_.Delete(kShortPatience).ok()) return absl::OkStatus();
   GANTRY_RETURN_IF_ERROR(cgroup_.KillAll(SIGKILL));
   return cgroup_.Delete(kLongPatience);
 }
 
 void Container::Abandon() {
+  engine_->Delete(Target()).status().IgnoreError();
   if (absl::Status removed = RemoveCgroup(); !removed.ok()) {
     log::Error("the cgroup cannot be removed", {{"error", std::string(removed.message())}});
   }
 }
 
 void Container::DeleteInit() {
-  if (absl::Status removed = RemoveCgroup(); !removed.ok()) {
-    return FinishDelete(absl::UnknownError(absl::StrCat("failed to delete task: ", removed.message())));
-  }
+  StopOomWatch();
+  Await(engine_->Delete(Target()), [this](absl::Status status) {
+    if (status.ok()) status = RemoveCgroup();
+    if (!status.ok()) {
+      return FinishDelete(absl::UnknownError(absl::StrCat("failed to delete task: ", status.message())));
+    }
+    RunPoststop();
+  });
+}
+
+void Container::RunPoststop() {
   if (!has_poststop_) return FinishDelete(absl::OkStatus());
   has_poststop_ = false;
   RunHooks(HookKind::kPoststop, [this](absl::Status hooks) {

@@ -43,6 +43,7 @@ void Container::StartExec(ExecProcess* exec, PidDone done) {
         absl::FailedPreconditionError(absl::StrCat("container ", spec_.id, " init process is not running")));
   }
   if (absl::Status status = init_.state().CheckExec(); !status.ok()) return done(status);
+  if (!init_.pidfd().valid()) return done(absl::FailedPreconditionError("init process not created"));
   exec->on_started = std::move(done);
   exec->Enter(state::Starting());
   absl::StatusOr<std::unique_ptr<ProcessIo>> io = ProcessIo::Open(
@@ -69,7 +70,7 @@ void Container::BuildExec(ExecProcess* exec) {
   job.init_pidfd = init_.pidfd().fd();
   job.init_pid = init_.pid();
   job.cgroup = cgroup_;
-  absl::StatusOr<sys::UniqueFd> socket = shim::StartExec(job);
+  Engine::Job socket = engine_->Exec(job);
   if (!socket.ok()) return FinishExecStart(exec, socket.status());
   exec->io()->ChildStarted();
   exec->process_json = std::string();

@@ -13,7 +13,10 @@ void Process::SetProcess(pid_t pid, sys::PidFd pidfd) {
 absl::Status Process::Signal(int signal) const {
   GANTRY_RETURN_IF_ERROR(state_->CheckKill());
   if (!pidfd_.valid()) return absl::FailedPreconditionError("process not created");
-  absl::Status sent = pidfd_.Signal(signal);
+  return ExplainSignal(signal, pidfd_.Signal(signal));
+}
+
+absl::Status ExplainSignal(int signal, const absl::Status& sent) {
   if (absl::IsNotFound(sent)) return absl::NotFoundError("process already finished");
   if (sys::ErrnoOf(sent) == EINVAL)
     return absl::InvalidArgumentError(absl::StrCat("unknown signal ", signal));

@@ -21,6 +21,9 @@
 
 namespace gantry::shim {
 
+// What a failed signal is told as: NOT_FOUND when the process has ended, INVALID_ARGUMENT for an unknown signal.
+absl::Status ExplainSignal(int signal, const absl::Status& sent);
+
 class Process {
  public:
   using OnExit = absl::AnyInvocable<void(const ExitRecord&)>;

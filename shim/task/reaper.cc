@@ -12,6 +12,8 @@
 namespace gantry::shim {
 namespace {
 
+// Between a process's end and its reaping by init, which takes microseconds.
+constexpr absl::Duration kForeignRetry = absl::Milliseconds(5);
 // A child whose status somebody else took: cannot happen by our own doing.
 constexpr sys::ExitStatus kUnknownStatus = {.signaled = false, .value = 255};
 
@@ -37,13 +39,24 @@ absl::StatusOr<std::unique_ptr<Reaper>> Reaper::Create(sys::EventLoop* loop,
 
 Reaper::~Reaper() {
   loop_->Remove(signals_.get());
-  for (const auto& [pid, child] : children_) loop_->Remove(child->pidfd->fd());
+  for (const auto& [pid, child] : children_) {
+    loop_->Remove(child->pidfd->fd());
+    if (child->retry != 0) loop_->Cancel(child->retry);
+  }
 }
 
 absl::Status Reaper::Watch(pid_t pid, const sys::PidFd& pidfd, OnExit on_exit) {
   auto child = std::make_unique<Child>();
   child->pidfd = &pidfd;
   child->on_exit = std::move(on_exit);
+  return Add(pid, std::move(child));
+}
+
+absl::Status Reaper::WatchForeign(pid_t pid, const sys::PidFd& pidfd, OnExit on_exit) {
+  auto child = std::make_unique<Child>();
+  child->pidfd = &pidfd;
+  child->on_exit = std::move(on_exit);
+  child->foreign = true;
   return Add(pid, std::move(child));
 }
 
@@ -64,12 +77,31 @@ absl::Status Reaper::Add(pid_t pid, std::unique_ptr<Child> child) {
 void Reaper::Poll(pid_t pid) {
   const auto it = children_.find(pid);
   if (it == children_.end()) return;
-  absl::StatusOr<std::optional<sys::ExitStatus>> status = it->second->pidfd->Reap(sys::PidFd::Block::kNoWait);
-  if (status.ok() && !status->has_value()) return;
+  const std::optional<sys::ExitStatus> status = StatusOf(pid, it->second.get());
+  if (!status) return;
   const std::unique_ptr<Child> child = std::move(it->second);
   children_.erase(it);
   loop_->Remove(child->pidfd->fd());
-  child->on_exit(status.ok() ? **status : kUnknownStatus);
+  child->on_exit(*status);
+}
+
+std::optional<sys::ExitStatus> Reaper::StatusOf(pid_t pid, Child* child) {
+  if (!child->foreign) {
+    const absl::StatusOr<std::optional<sys::ExitStatus>> status =
+        child->pidfd->Reap(sys::PidFd::Block::kNoWait);
+    return status.ok() ? *status : kUnknownStatus;
+  }
+  if (!child->pidfd->Exited()) return std::nullopt;
+  const absl::StatusOr<sys::ExitStatus> status = child->pidfd->ExitInfo();
+  if (status.ok()) return *status;
+  if (!absl::IsFailedPrecondition(status.status())) return kUnknownStatus;
+  // Its parent has not reaped it: only then the kernel tells. Its pidfd would wake us all the time.
+  loop_->Remove(child->pidfd->fd());
+  child->retry = loop_->RunAfter(kForeignRetry, [this, pid, child] {
+    child->retry = 0;
+    if (loop_->Add(child->pidfd->fd(), EPOLLIN, [this, pid](uint32_t) { Poll(pid); }).ok()) Poll(pid);
+  });
+  return std::nullopt;
 }
 
 void Reaper::Release() {

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -37,6 +38,8 @@ class Reaper {
   // Calls `on_exit` once, after the child has ended and was reaped; never from inside. Borrows `pidfd` until
   // then.
   absl::Status Watch(pid_t pid, const sys::PidFd& pidfd, OnExit on_exit);
+  // Watches a process that is no child of ours: its status is the kernel's record behind the pidfd (Linux 6.15).
+  absl::Status WatchForeign(pid_t pid, const sys::PidFd& pidfd, OnExit on_exit);
   // Watches a child whose status nobody needs, and whose pidfd this keeps.
   absl::Status WatchOwned(pid_t pid, sys::PidFd pidfd, OnExit on_exit);
 
@@ -55,10 +58,14 @@ class Reaper {
     const sys::PidFd* pidfd = nullptr;
     sys::PidFd owned;
     OnExit on_exit;
+    bool foreign = false;
+    sys::EventLoop::TimerId retry = 0;
   };
 
   Reaper(sys::EventLoop* loop, sys::UniqueFd signals, absl::AnyInvocable<void()> on_terminate);
   absl::Status Add(pid_t pid, std::unique_ptr<Child> child);
+  // The status of one that has ended; nothing: not yet known.
+  std::optional<sys::ExitStatus> StatusOf(pid_t pid, Child* child);
   void OnSignal();
   void ReapOthers();
 

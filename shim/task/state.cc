@@ -12,6 +12,7 @@ absl::Status ProcessState::CheckStart() const { return Refuse("start", "process"
 absl::Status ProcessState::CheckDelete() const { return Refuse("delete", "process"); }
 absl::Status ProcessState::CheckPause() const { return Refuse("pause", "container"); }
 absl::Status ProcessState::CheckResume() const { return Refuse("resume", "container"); }
+absl::Status ProcessState::CheckCheckpoint() const { return Refuse("checkpoint", "task"); }
 absl::Status ProcessState::CheckExec() const {
   return absl::FailedPreconditionError(absl::StrCat("cannot exec in a ", adjective(), " container"));
 }
@@ -48,6 +49,7 @@ class RunningState : public ProcessState {
  public:
   ReportedStatus reported() const override { return ReportedStatus::kRunning; }
   absl::Status CheckPause() const override { return absl::OkStatus(); }
+  absl::Status CheckCheckpoint() const override { return absl::OkStatus(); }
   absl::Status CheckExec() const override { return absl::OkStatus(); }
 
  protected:
@@ -58,6 +60,7 @@ class PausedState : public ProcessState {
  public:
   ReportedStatus reported() const override { return ReportedStatus::kPaused; }
   absl::Status CheckResume() const override { return absl::OkStatus(); }
+  absl::Status CheckCheckpoint() const override { return absl::OkStatus(); }
 
  protected:
   absl::string_view adjective() const override { return "paused"; }

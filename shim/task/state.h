@@ -30,6 +30,7 @@ class ProcessState {
   virtual absl::Status CheckKill() const { return absl::OkStatus(); }
   virtual absl::Status CheckPause() const;
   virtual absl::Status CheckResume() const;
+  virtual absl::Status CheckCheckpoint() const;
   virtual absl::Status CheckExec() const;
   virtual absl::Status CheckUpdate() const { return absl::OkStatus(); }
   virtual absl::Status CheckResize() const { return absl::OkStatus(); }

@@ -157,7 +157,10 @@ absl::StatusOr<std::string> ShimTest::RunShim(std::vector<std::string> arguments
   return text;
 }
 
-void ShimTest::Serve() {
+void ShimTest::Serve() { ServeSuccessor(-1); }
+
+void ShimTest::ServeSuccessor(int init_pidfd) {
+  unlink(socket_path_.c_str());
   auto listening = sys::ListenUnix(socket_path_, SOCK_STREAM, 0600);
   ASSERT_TRUE(listening.ok()) << listening.status();
   sys::SpawnOptions options;
@@ -167,6 +170,10 @@ void ShimTest::Serve() {
   options.env = {absl::StrCat("TTRPC_ADDRESS=", events_path_)};
   options.cwd = bundle_;
   options.fds = {{listening->get(), 3}};
+  if (init_pidfd >= 0) {
+    options.argv.insert(options.argv.end() - 1, {"-init-fd", "4"});
+    options.fds.emplace_back(init_pidfd, 4);
+  }
   const auto spawned = sys::Spawn(options);
   ASSERT_TRUE(spawned.ok()) << spawned.status();
   Connect(socket_path_);
@@ -234,6 +241,8 @@ absl::StatusOr<pid_t> ShimTest::Create(const Streams& streams) {
   request.set_stdout(streams.out);
   request.set_stderr(streams.err);
   request.set_terminal(streams.terminal);
+  request.set_checkpoint(checkpoint_);
+  if (!options_.type_url().empty()) *request.mutable_options() = options_;
   GANTRY_ASSIGN_OR_RETURN(const auto response, Call<v3::CreateTaskResponse>("Create", request));
   return static_cast<pid_t>(response.pid());
 }

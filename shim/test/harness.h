@@ -52,6 +52,8 @@ class ShimTest : public ::testing::Test {
 
   // ---- the shim
   void Serve();  // by `serve`, as gantryd
+  // The same after the shim was killed, for the container whose init is behind this pidfd.
+  void ServeSuccessor(int init_pidfd);
   // By `start`, as containerd, with `input` on stdin; what it printed, or its error text as a status.
   absl::StatusOr<std::string> StartCommand(const std::string& input, const std::string& max_version);
   void Connect(const std::string& path);
@@ -90,6 +92,8 @@ class ShimTest : public ::testing::Test {
   absl::Status Shutdown();
   absl::Status Simple(const char* method);  // Pause, Resume
 
+  google::protobuf::Any options_;  // of Create, as the next
+  std::string checkpoint_;
   std::unique_ptr<sys::EventLoop> loop_;
   std::string directory_, root_, bundle_, id_, cgroup_, events_path_, socket_path_;
   std::optional<ttrpc::Server> sink_;

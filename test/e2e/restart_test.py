@@ -6,6 +6,7 @@ import unittest
 
 from harness import OURS, DaemonCase, alive, eventually, run
 
+KEEPS_EXITS = tuple(int(n) for n in os.uname().release.split(".")[:2]) >= (6, 15)
 COUNT = "trap 'exit 7' TERM; i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
 
 
@@ -51,16 +52,50 @@ class RestartTest(DaemonCase):
         self.assertIn("record", self.run_ok("ps", "-aq").split())
         self.run_ok("run", "--rm", "busybox", "true")
 
-    def test_a_shim_that_is_killed_is_reported(self):
-        if not OURS:
-            self.skipTest("containerd reports it otherwise")
-        pid = self.detached("orphan", "sleep", "1000")
-        with open(f"/proc/{pid}/stat") as f:
-            shim = int(f.read().rsplit(")", 1)[1].split()[1])
-        os.kill(shim, signal.SIGKILL)
-        eventually("the exit is reported", lambda: self.inspect("orphan")["state"] in ("exited", "created"), 10)
-        eventually("the container is gone", lambda: not alive(pid), 10)
-        self.run_ok("rm", "-f", "orphan")
+    def kill_shim(self, pid):
+        """Kills the parent of a container's init, or the shim that has taken its place."""
+        shims = [p for p in filter(str.isdigit, os.listdir("/proc")) if self.is_shim(p)]
+        self.assertEqual(len(shims), 1)
+        os.kill(int(shims[0]), signal.SIGKILL)
+        eventually("the shim ends", lambda: not alive(int(shims[0])))
+
+    def is_shim(self, pid):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                words = f.read().split(b"\0")
+        except OSError:
+            return False
+        return words[0].endswith(b"containerd-shim-gantry-v2") and self.ns.encode() in words and alive(int(pid))
+
+    @unittest.skipUnless(OURS, "containerd has no successors of shims")
+    @unittest.skipUnless(KEEPS_EXITS, "needs Linux 6.15: PIDFD_INFO_EXIT")
+    def test_a_container_goes_on_when_its_shim_is_killed(self):
+        pid = self.detached("counter", "sh", "-c", COUNT)
+        eventually("it counts", lambda: self.last_number("counter") > 2)
+        self.kill_shim(pid)
+        before = self.last_number("counter")
+        eventually("it counts on", lambda: self.last_number("counter") > before + 3)
+        eventually("it has a shim again", lambda: self.inspect("counter")["state"] == "running", 10)
+        self.assertEqual(self.inspect("counter")["pid"], pid)
+        self.assertEqual(self.run_ok("exec", "counter", "echo", "inside"), "inside\n")
+        # Now together with the daemon.
+        self.daemon.stop(signal.SIGKILL)
+        self.kill_shim(pid)
+        self.daemon.start()
+        eventually("it has a shim again", lambda: self.inspect("counter")["state"] == "running", 10)
+        self.assertTrue(alive(pid))
+        self.run_ok("stop", "counter")
+        self.assertEqual(self.run_ok("wait", "counter").strip(), "7")
+        self.assertFalse(alive(pid))
+
+    @unittest.skipUnless(OURS, "containerd has no successors of shims")
+    @unittest.skipUnless(KEEPS_EXITS, "needs Linux 6.15: PIDFD_INFO_EXIT")
+    def test_an_exit_right_after_its_shim_was_killed_has_its_code(self):
+        pid = self.detached("brief", "sh", "-c", "trap 'exit 42' TERM; while :; do sleep 0.02; done")
+        time.sleep(0.3)
+        self.kill_shim(pid)
+        os.kill(pid, signal.SIGTERM)
+        self.assertEqual(self.run_ok("wait", "brief").strip(), "42")
 
     def test_an_attached_client_waits_for_the_daemon(self):
         import subprocess
