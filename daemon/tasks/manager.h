@@ -113,6 +113,7 @@ class Manager {
 
   // The live tasks of a namespace.
   std::vector<TaskKey> List(absl::string_view ns) const;
+  std::string BundlePath(const TaskKey& key) const { return bundles_.Path(key); }
   const config::Timeouts& timeouts() const { return options_.timeouts; }
 
   // An event from a shim: remembers what the manager must know, and distributes it.

@@ -119,9 +119,10 @@ absl::StatusOr<tasks::ContainerRecord> Lookup(const metadata::Containers& contai
   return record;
 }
 
-absl::StatusOr<std::vector<tasks::LabelledContainer>> ListLabelled(const Storage& storage) {
+absl::StatusOr<std::vector<tasks::LabelledContainer>> ListLabelled(const Storage& storage,
+                                                                   absl::string_view label) {
   GANTRY_ASSIGN_OR_RETURN(const filters::Filter filter,
-                          filters::Filter::Parse(absl::StrCat("labels.\"", tasks::kRestartStatus, "\"")));
+                          filters::Filter::Parse(absl::StrCat("labels.\"", label, "\"")));
   GANTRY_ASSIGN_OR_RETURN(const std::vector<metadata::Namespace> namespaces, storage.namespaces->List());
   std::vector<tasks::LabelledContainer> out;
   for (const metadata::Namespace& ns : namespaces) {
@@ -165,11 +166,54 @@ std::unique_ptr<tasks::RestartMonitor> MakeRestartMonitor(const Core& core, Stor
                                      core.records,
                                      core.exchange,
                                      manager,
-                                     [storage] { return ListLabelled(*storage); },
+                                     [storage] { return ListLabelled(*storage, tasks::kRestartStatus); },
                                      [storage](const tasks::LabelledContainer& container, int count) {
                                        return PrepareRestart(*storage, container, count);
                                      }};
   return std::make_unique<tasks::RestartMonitor>(std::move(parts), core.config->restart_interval);
+}
+
+absl::StatusOr<std::optional<tasks::HealthMonitor::Asking>> ReadHealthCheck(const Storage& storage,
+                                                                            const tasks::TaskKey& key) {
+  GANTRY_ASSIGN_OR_RETURN(metadata::Container container, storage.containers->Get({key.ns, ""}, key.id));
+  const auto label = container.labels().find(tasks::kHealthCheck);
+  if (label == container.labels().end()) return std::nullopt;
+  return tasks::HealthMonitor::Asking{label->second, container.spec().value()};
+}
+
+absl::Status WriteHealth(Storage& storage, const tasks::TaskKey& key, const std::string& status,
+                         const std::string& json) {
+  metadata::Container container;
+  container.set_id(key.id);
+  (*container.mutable_labels())[tasks::kHealthStatus] = status;
+  google::protobuf::Any& extension = (*container.mutable_extensions())[tasks::kHealthStatus];
+  extension.set_type_url(tasks::kHealthStatus);
+  extension.set_value(json);
+  return storage.containers
+      ->Update(
+          {key.ns, ""}, container,
+          {absl::StrCat("labels.", tasks::kHealthStatus), absl::StrCat("extensions.", tasks::kHealthStatus)})
+      .status();
+}
+
+std::unique_ptr<tasks::HealthMonitor> MakeHealthMonitor(const Core& core, Storage* storage,
+                                                        tasks::Manager* manager) {
+  tasks::HealthMonitor::Parts parts{
+      core.loop,
+      core.records,
+      core.exchange,
+      manager,
+      [storage]() -> absl::StatusOr<std::vector<tasks::TaskKey>> {
+        GANTRY_ASSIGN_OR_RETURN(const auto labelled, ListLabelled(*storage, tasks::kHealthCheck));
+        std::vector<tasks::TaskKey> keys;
+        for (const tasks::LabelledContainer& container : labelled) keys.push_back(container.key);
+        return keys;
+      },
+      [storage](const tasks::TaskKey& key) { return ReadHealthCheck(*storage, key); },
+      [storage](const tasks::TaskKey& key, const std::string& status, const std::string& json) {
+        return WriteHealth(*storage, key, status, json);
+      }};
+  return std::make_unique<tasks::HealthMonitor>(std::move(parts));
 }
 
 }  // namespace
@@ -194,6 +238,7 @@ absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, Storage* storag
                                                                runtime->checkpoints.get(), core.bulk));
 
   runtime->restarts = MakeRestartMonitor(core, storage, runtime->manager.get());
+  runtime->health = MakeHealthMonitor(core, storage, runtime->manager.get());
 
   services::PluginRecord record = Plugin(kRuntimePlugin, "task");
   record.platform_bound = true;

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "daemon/services/checkpoint_images.h"
 #include "daemon/tasks/event_endpoint.h"
+#include "daemon/tasks/health_monitor.h"
 #include "daemon/tasks/manager.h"
 #include "daemon/tasks/restart_monitor.h"
 #include "daemon/wiring/core.h"
@@ -21,6 +22,7 @@ struct Runtime {
   std::unique_ptr<tasks::Manager> manager;
   std::unique_ptr<tasks::EventEndpoint> endpoint;
   std::unique_ptr<tasks::RestartMonitor> restarts;
+  std::unique_ptr<tasks::HealthMonitor> health;
   std::unique_ptr<services::CheckpointImages> checkpoints;
 };
 

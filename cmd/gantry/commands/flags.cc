@@ -75,6 +75,15 @@ void AddRun(CLI::App* app, Line* line) {
   command->add_option("--pids-limit", run.pids_limit, "Limit of processes; -1 for none");
   command->add_option("--entrypoint", run.entrypoint, "Replace the image's entrypoint");
   command->add_option("--stop-signal", run.stop_signal, "What gantry stop sends first (default: TERM)");
+  command->add_option("--health-cmd", run.health_cmd, "Shell command that tells whether it is healthy");
+  command->add_option("--health-interval", run.health_interval, "Time between checks (default: 30s)");
+  command->add_option("--health-timeout", run.health_timeout, "Time that a check may take (default: 30s)");
+  command->add_option("--health-start-period", run.health_start_period,
+                      "Time in which failures do not count (default: 0s)");
+  command->add_option("--health-start-interval", run.health_start_interval,
+                      "Time between checks in the start period (default: 5s)");
+  command->add_option("--health-retries", run.health_retries, "Failures in a row that count (default: 3)");
+  command->add_flag("--no-healthcheck", run.no_health_check, "Leave out the image's health check");
   command->add_option("--network", run.network, "none (a loopback alone) or host")->capture_default_str();
   Repeated(command, "-e,--env", run.env, "Environment variable, NAME=VALUE or NAME");
   Repeated(command, "--env-file", run.env_files, "File of environment variables");

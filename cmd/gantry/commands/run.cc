@@ -18,6 +18,7 @@
 #include "cmd/gantry/io/session.h"
 #include "cmd/gantry/io/terminal.h"
 #include "cmd/gantry/run/environment.h"
+#include "cmd/gantry/run/health.h"
 #include "cmd/gantry/run/merged_root.h"
 #include "cmd/gantry/run/spec.h"
 #include "cmd/gantry/run/users.h"
@@ -55,7 +56,7 @@ class NewContainer {
  private:
   absl::Status PrepareSnapshot(const std::string& parent);
   absl::StatusOr<UserFiles> ReadUserFiles() const;
-  absl::Status SetLabels(const ImageConfig& image);
+  absl::Status SetLabels(const LoadedImage& loaded);
   absl::Status PrepareLog();
 
   Client* client_;
@@ -109,7 +110,8 @@ absl::StatusOr<UserFiles> NewContainer::ReadUserFiles() const {
   return files;
 }
 
-absl::Status NewContainer::SetLabels(const ImageConfig& image) {
+absl::Status NewContainer::SetLabels(const LoadedImage& loaded) {
+  const ImageConfig& image = loaded.config;
   GANTRY_ASSIGN_OR_RETURN(const auto typed, ParseLabels(options_.labels));
   auto& labels = *container_.mutable_labels();
   for (const auto& [key, value] : SafeImageLabels(image.labels)) labels[key] = value;
@@ -120,6 +122,8 @@ absl::Status NewContainer::SetLabels(const ImageConfig& image) {
     if (!signal.ok() && !options_.stop_signal.empty()) return sys::Annotate(signal.status(), "--stop-signal");
     if (signal.ok()) labels[kStopSignalLabel] = stop;
   }
+  GANTRY_ASSIGN_OR_RETURN(const std::string health, HealthCheckOf(loaded.config_json, options_));
+  if (!health.empty()) labels[kHealthCheckLabel] = health;
   if (options_.remove) labels[kRemoveLabel] = "true";
   if (!log_path_.empty()) labels[kLogLabel] = log_path_;
   return absl::OkStatus();
@@ -146,7 +150,7 @@ absl::Status NewContainer::Create() {
   GANTRY_ASSIGN_OR_RETURN(const oci::Spec spec,
                           BuildSpec(options_, loaded.config, files, id(), client_->ns()));
   GANTRY_RETURN_IF_ERROR(PrepareLog());
-  GANTRY_RETURN_IF_ERROR(SetLabels(loaded.config));
+  GANTRY_RETURN_IF_ERROR(SetLabels(loaded));
   container_.set_image(image.name());
   container_.mutable_runtime()->set_name(options_.runtime);
   container_.mutable_spec()->set_type_url("types.containerd.io/opencontainers/runtime-spec/1/Spec");

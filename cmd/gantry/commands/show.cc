@@ -1,4 +1,5 @@
 // ps and inspect: what there is, for people and for programs.
+#include <rapidjson/document.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "cmd/gantry/client/container_store.h"
 #include "cmd/gantry/client/image_store.h"
 #include "cmd/gantry/commands/commands.h"
+#include "cmd/gantry/run/health.h"
 #include "cmd/gantry/ui/failure.h"
 #include "cmd/gantry/ui/json.h"
 #include "cmd/gantry/ui/table.h"
@@ -33,10 +35,23 @@ std::map<std::string, std::string> LabelsOf(const google::protobuf::Map<std::str
   return {labels.begin(), labels.end()};
 }
 
+bool IsJson(absl::string_view text) {
+  rapidjson::Document document;
+  document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(text.data(),
+                                                                                         text.size());
+  return !document.HasParseError();
+}
+
 std::string CommandOf(const containers::Container& container) {
   const absl::StatusOr<oci::Spec> spec = oci::ParseSpec(container.spec().value());
   if (!spec.ok() || !spec->process) return "";
   return absl::StrJoin(spec->process->args, " ");
+}
+
+// What the daemon found; empty without a health check.
+std::string HealthOf(const containers::Container& container) {
+  const auto label = container.labels().find(kHealthLabel);
+  return label == container.labels().end() ? "" : label->second;
 }
 
 std::string StatusText(const std::optional<Process>& task, absl::Time created, absl::Time now) {
@@ -61,6 +76,7 @@ std::string JsonRow(const containers::Container& container, const std::optional<
   if (StateName(task) == "exited") {
     row.Number("exit_code", task->exit_status()).Text("exited_at", Rfc3339(task->exited_at()));
   }
+  if (!HealthOf(container).empty()) row.Text("health", HealthOf(container));
   return row.Map("labels", LabelsOf(container.labels())).Take();
 }
 
@@ -74,6 +90,11 @@ std::string ContainerJson(const containers::Container& container, const std::opt
       .Text("created_at", Rfc3339(container.created_at()))
       .Text("updated_at", Rfc3339(container.updated_at()));
   if (StateName(task) == "exited") out.Text("exited_at", Rfc3339(task->exited_at()));
+  const auto health = container.extensions().find(kHealthLabel);
+  // Written by the daemon; other clients could have put something else there.
+  if (health != container.extensions().end() && IsJson(health->second.value())) {
+    out.Raw("health", health->second.value());
+  }
   const std::string& spec = container.spec().value();
   return out.Text("runtime", container.runtime().name())
       .Text("snapshotter", container.snapshotter())
@@ -156,7 +177,10 @@ absl::StatusOr<int> PsCommand(const Globals& globals, const PsOptions& options) 
     const absl::Time created = ToTime(container.created_at());
     const bool alive = state == "running" || state == "paused";
     table.Add({container.id(), container.image(), command, absl::StrCat(HumanAge(now - created), " ago"),
-               StatusText(task, created, now), alive ? absl::StrCat(task->pid()) : "-"});
+               StatusText(task, created, now) + (state == "running" && !HealthOf(container).empty()
+                                                     ? absl::StrCat(" (", OneLine(HealthOf(container)), ")")
+                                                     : ""),
+               alive ? absl::StrCat(task->pid()) : "-"});
   }
   if (!options.quiet && !globals.json) std::fputs(table.Render(TerminalWidth(STDOUT_FILENO)).c_str(), stdout);
   return 0;

@@ -36,6 +36,12 @@ struct RunOptions {
   std::vector<std::string> cap_add;
   std::vector<std::string> cap_drop;
 
+  // The health check, as typed; empty: the image's.
+  bool no_health_check = false;
+  std::string health_cmd;
+  std::string health_interval, health_timeout, health_start_period, health_start_interval;  // "30s"
+  std::string health_retries;
+
   std::string runtime;      // "io.containerd.gantry.v2"
   std::string snapshotter;  // "overlayfs"
   std::string logs_dir;     // where a detached container's output goes

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "cmd/gantry/run/environment.h"
+#include "cmd/gantry/run/health.h"
 #include "cmd/gantry/run/merged_root.h"
 #include "cmd/gantry/run/mounts.h"
 #include "cmd/gantry/run/spec.h"
@@ -241,6 +242,34 @@ TEST(ValidateIdTest, IdsAreContainerds) {
   for (const char* bad : {"", "-a", "a-", "a--b", "a/b", "../x", "ä"})
     EXPECT_FALSE(ValidateId(bad).ok()) << bad;
   EXPECT_FALSE(ValidateId(std::string(77, 'a')).ok());
+}
+
+TEST(Health, TheImagesCheckIsChangedByWhatWasTyped) {
+  constexpr char kImage[] = R"({"config":{"Healthcheck":{"Test":["CMD","probe"],"Retries":5}}})";
+  RunOptions options;
+  EXPECT_EQ(*HealthCheckOf(kImage, options), R"({"Test":["CMD","probe"],"Retries":5})");
+  EXPECT_EQ(*HealthCheckOf(R"({"config":{"Healthcheck":{"Test":["NONE"]}}})", options), "");
+  EXPECT_EQ(*HealthCheckOf("{}", options), "");
+  options.health_interval = "1m30s";
+  options.health_retries = "2";
+  EXPECT_EQ(*HealthCheckOf(kImage, options),
+            R"({"Test":["CMD","probe"],"Interval":90000000000,"Retries":2})");
+  EXPECT_THAT(std::string(HealthCheckOf("{}", options).status().message()), HasSubstr("--health-cmd"));
+  options.health_cmd = "curl -f \"x\"";
+  EXPECT_EQ(*HealthCheckOf("{}", options),
+            R"({"Test":["CMD-SHELL","curl -f \"x\""],"Interval":90000000000,"Retries":2})");
+  options.health_timeout = "soon";
+  EXPECT_THAT(std::string(HealthCheckOf("{}", options).status().message()), HasSubstr("--health-timeout"));
+  options.health_timeout = "";
+  options.health_retries = "many";
+  EXPECT_THAT(std::string(HealthCheckOf("{}", options).status().message()), HasSubstr("--health-retries"));
+  options.health_retries = "";
+  options.no_health_check = true;
+  EXPECT_THAT(std::string(HealthCheckOf(kImage, options).status().message()),
+              HasSubstr("exclude each other"));
+  RunOptions none;
+  none.no_health_check = true;
+  EXPECT_EQ(*HealthCheckOf(kImage, none), "");
 }
 
 }  // namespace
