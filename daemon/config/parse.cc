@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/config/config.h"
 #include "daemon/config/toml_reader.h"
+#include "daemon/config/toml_text.h"
 
 namespace gantry::config {
 namespace {
@@ -162,6 +163,11 @@ void ReadTop(TomlReader& top, Config* config) {
 
 absl::Status Parse(absl::string_view text, const std::string& file, Config* config,
                    std::vector<std::string>* warnings) {
+  if (const int line = LineOfStrayUnicode(text); line != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        file, ":", line,
+        ": not valid TOML: outside of strings and comments it is ASCII alone: put the key in quotes"));
+  }
   const toml::parse_result parsed = toml::parse(std::string(text), file);
   if (!parsed) {
     const toml::parse_error& error = parsed.error();
