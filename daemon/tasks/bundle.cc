@@ -168,6 +168,17 @@ absl::StatusOr<std::string> Bundles::MakeCheckpoint(const TaskKey& key) const {
   return directory;
 }
 
+void Bundles::MarkExitTold(const TaskKey& key) const {
+  // Without it the worst is an event that comes twice.
+  sys::OpenAt(AT_FDCWD, absl::StrCat(Path(key), "/exit-told"), O_WRONLY | O_CREAT | O_NOFOLLOW, 0600)
+      .status()
+      .IgnoreError();
+}
+
+bool Bundles::IsExitTold(const TaskKey& key) const {
+  return access(absl::StrCat(Path(key), "/exit-told").c_str(), F_OK) == 0;
+}
+
 absl::Status Bundles::WriteBinary(const TaskKey& key, absl::string_view binary) const {
   return WriteNew(absl::StrCat(Path(key), "/shim-binary-path"), binary, 0600);
 }

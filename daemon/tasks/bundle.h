@@ -9,6 +9,7 @@
 //     bootstrap.json     where the shim listens: for our own shim written before it is started too
 //     log                a FIFO for the messages of a foreign shim
 //     creating           (foreign shims only) until the shim has created the container: nobody was told of it yet
+//     exit-told          init's exit reached the subscribers: no later daemon tells it again
 //   <state>/s/<sha256>   the sockets of our shims
 //   <state>/trash/       bundles on their way out
 //
@@ -56,6 +57,8 @@ class Bundles {
   bool IsCreating(const TaskKey& key) const;
   // The directory for the checkpoint that a task continues, below `work`. It goes with the bundle.
   absl::StatusOr<std::string> MakeCheckpoint(const TaskKey& key) const;
+  void MarkExitTold(const TaskKey& key) const;
+  bool IsExitTold(const TaskKey& key) const;
   absl::Status WriteBinary(const TaskKey& key, absl::string_view binary) const;
   absl::Status WriteBootstrap(const TaskKey& key, const Bootstrap& bootstrap) const;
 

@@ -157,10 +157,15 @@ absl::Status Manager::Forward(containerd::types::Envelope envelope) {
         any::Unpack<containerd::events::TaskExit>(envelope.event());
     if (exit.ok() && exit->id() == exit->container_id()) {
       const TaskPtr task = Find({envelope.namespace_(), exit->container_id()});
-      if (task != nullptr) {
-        // A shim sends again what it could not know to have arrived.
+      // Not the late news of one that had the id before.
+      if (task != nullptr &&
+          (task->pid == exit->pid() || (task->pid == 0 && task->phase == Phase::kLoading))) {
+        // A shim sends again what it could not know to have arrived, also to the next daemon.
         if (task->exit_published) return absl::OkStatus();
-        task->exit_published = true;
+        const absl::Status told = parts_.exchange->Forward(std::move(envelope));
+        task->exit_published = told.ok();
+        if (told.ok()) bundles_.MarkExitTold(task->key);
+        return told;
       }
     }
   }

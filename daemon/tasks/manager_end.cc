@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "api/any/any.h"
 #include "api/proto/containerd/events/task.pb.h"
 #include "daemon/tasks/manager.h"
 #include "daemon/tasks/shim_command.h"
@@ -114,7 +115,14 @@ void Manager::PublishEnd(const Task& task, const shim::DeleteResponse& end) {
     exit.set_pid(end.pid());
     exit.set_exit_status(end.exit_status());
     *exit.mutable_exited_at() = end.exited_at();
-    status = parts_.exchange->Publish(task.key.ns, "/tasks/exit", exit);
+    // With its own time: what ended before this daemon began is kept for subscribers who have yet to come.
+    containerd::types::Envelope envelope;
+    *envelope.mutable_timestamp() = end.exited_at();
+    envelope.set_namespace_(task.key.ns);
+    envelope.set_topic("/tasks/exit");
+    any::Pack(exit, envelope.mutable_event());
+    status = parts_.exchange->Forward(std::move(envelope));
+    bundles_.MarkExitTold(task.key);
   }
   containerd::events::TaskDelete deleted;
   deleted.set_container_id(task.key.id);

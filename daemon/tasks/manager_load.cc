@@ -29,6 +29,7 @@ absl::Status Manager::Load() {
 void Manager::LoadOne(const TaskKey& key) {
   auto task = std::make_shared<Task>(key);
   task->phase = Phase::kLoading;
+  task->exit_published = bundles_.IsExitTold(key);
   tasks_.emplace(key, task);
   const absl::StatusOr<std::string> binary = bundles_.ReadBinary(key);
   const absl::StatusOr<Bootstrap> bootstrap = bundles_.ReadBootstrap(key);
