@@ -6,9 +6,9 @@
 
 namespace gantry::config {
 
-// The line (from 1) of the first byte beyond ASCII outside of strings and comments, where TOML 1.0 allows none; 0: there is
-// none. toml++ 3.3 runs into undefined behaviour on some of these. Of a text that is no TOML for another reason, the line is
-// found as if each string ended where it could end first. Thread-safe.
+// The line (from 1) of the first byte beyond ASCII outside of strings and comments, where TOML 1.0 allows none, or after a
+// backslash; 0: there is none. toml++ 3.3 runs into undefined behaviour on some of these. (After the backslash that joins two
+// lines of a string TOML would allow one.) Thread-safe.
 int LineOfStrayUnicode(absl::string_view text);
 
 }  // namespace gantry::config

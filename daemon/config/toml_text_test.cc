@@ -22,6 +22,9 @@ TEST(LineOfStrayUnicodeTest, ElsewhereItIsFound) {
             2);
   EXPECT_EQ(LineOfStrayUnicode("a = 'C:\\'\n# é\n[é]"), 3);
   EXPECT_EQ(LineOfStrayUnicode("a = \"\"\"\n\"\"\"é"), 2);
+  EXPECT_EQ(LineOfStrayUnicode("a = \"\\é\""), 1);
+  EXPECT_EQ(LineOfStrayUnicode("a = \"\"\"\\\n  é\"\"\""), 2);
+  EXPECT_EQ(LineOfStrayUnicode("a = '\\é'"), 0);
   EXPECT_EQ(LineOfStrayUnicode("a = \"open\né = 1"), 2);
 }
 
