@@ -190,7 +190,9 @@ class ContainerdTest(UserCase):
                 return topics()
             self.ctr("namespaces", "create", self.token)
             eventually("the subscription stands", settled)
-            self.ctr("run", "--rm", "--memory-limit", str(16 << 20), IMAGE, "hungry", "tail", "/dev/zero")
+            # containerd's shim begins to watch after the start.
+            self.ctr("run", "--rm", "--memory-limit", str(16 << 20), IMAGE, "hungry", "sh", "-c",
+                     "sleep 2; exec tail /dev/zero")
             eventually("the event", lambda: "/tasks/oom" in topics() and '"hungry"' in topics())
         finally:
             watcher.kill()
