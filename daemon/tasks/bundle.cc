@@ -135,11 +135,15 @@ absl::Status Bundles::Create(const TaskKey& key, absl::string_view spec, bool fo
   GANTRY_RETURN_IF_ERROR(MakeDirectory(absl::StrCat(path, "/rootfs"), 0711));
   GANTRY_RETURN_IF_ERROR(WriteNew(absl::StrCat(path, "/config.json"), spec, 0600));
   if (foreign) {
-    GANTRY_RETURN_IF_ERROR(WriteNew(absl::StrCat(path, "/creating"), "", 0600));
+    GANTRY_RETURN_IF_ERROR(MarkCreating(key));
     GANTRY_RETURN_IF_ERROR(MakeWork(key));
   }
   std::move(undo).Cancel();
   return absl::OkStatus();
+}
+
+absl::Status Bundles::MarkCreating(const TaskKey& key) const {
+  return WriteNew(absl::StrCat(Path(key), "/creating"), "", 0600);
 }
 
 void Bundles::ClearCreating(const TaskKey& key) const {

@@ -8,7 +8,8 @@
 //     shim-binary-path   the shim's program: written before it is started, the record of that intent
 //     bootstrap.json     where the shim listens: for our own shim written before it is started too
 //     log                a FIFO for the messages of a foreign shim
-//     creating           (foreign shims only) until the shim has created the container: nobody was told of it yet
+//     creating           nobody was told of this task, and it is to be taken back by a daemon that finds it: of a foreign
+//                        shim until it has created the container, of ours once a daemon met it without one
 //     exit-told          init's exit reached the subscribers: no later daemon tells it again
 //   <state>/s/<sha256>   the sockets of our shims
 //   <state>/trash/       bundles on their way out
@@ -53,6 +54,7 @@ class Bundles {
   // Makes the bundle of `key`. On error nothing of it stays. `spec` is the JSON of config.json; `foreign`: with the
   // link `work`, its directory, and the mark `creating`.
   absl::Status Create(const TaskKey& key, absl::string_view spec, bool foreign) const;
+  absl::Status MarkCreating(const TaskKey& key) const;
   void ClearCreating(const TaskKey& key) const;
   bool IsCreating(const TaskKey& key) const;
   // The directory for the checkpoint that a task continues, below `work`. It goes with the bundle.

@@ -64,6 +64,18 @@ TEST_F(BundleTest, RecordsAreReadBack) {
   EXPECT_EQ(bundles_->ReadBootstrap(key_)->address, "unix:///x");
 }
 
+TEST_F(BundleTest, ATaskThatNobodyWasToldOfIsMarkedUntilItIsCreated) {
+  ASSERT_TRUE(bundles_->Create(key_, "{}", false).ok());
+  EXPECT_FALSE(bundles_->IsCreating(key_));
+  ASSERT_TRUE(bundles_->MarkCreating(key_).ok());
+  EXPECT_TRUE(bundles_->IsCreating(key_));
+  bundles_->ClearCreating(key_);
+  EXPECT_FALSE(bundles_->IsCreating(key_));
+  const TaskKey foreign{"ns", "foreign"};
+  ASSERT_TRUE(bundles_->Create(foreign, "{}", true).ok());
+  EXPECT_TRUE(bundles_->IsCreating(foreign));
+}
+
 TEST_F(BundleTest, TellsWhetherAContainerCanGoOnUnderAnotherShim) {
   ASSERT_TRUE(bundles_->Create(key_, "{}", false).ok());
   const auto write = [this](const std::string& name, const std::string& text) {

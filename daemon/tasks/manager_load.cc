@@ -66,7 +66,7 @@ void Manager::AskState(const TaskPtr& task) {
            [this, task](absl::StatusOr<std::string> answer) { OnLoaded(task, std::move(answer)); });
 }
 
-// Of a foreign shim whose Create was never answered: it may still start, or hang.
+// Of a shim whose Create was never answered: it may still start, or hang.
 void Manager::TakeBack(const TaskPtr& task) {
   log::Warn("taking back a task whose creation was cut off", {{"ns", task->key.ns}, {"id", task->key.id}});
   task->phase = Phase::kEnding;
@@ -81,8 +81,13 @@ void Manager::OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer) 
   if (task->phase != Phase::kLoading || task->client == nullptr || task->client->closed()) return;
   shim::StateResponse state;
   if (absl::IsNotFound(answer.status())) {
-    // A daemon was killed between the shim's start and the container's creation.
+    // A daemon was killed between the shim's start and the container's creation, which may go on. Clients are told from now
+    // on that there is no task: should this daemon be killed too, the next one must not find it created.
     log::Warn("ending a shim without a container", {{"ns", task->key.ns}, {"id", task->key.id}});
+    if (absl::Status marked = bundles_.MarkCreating(task->key); !marked.ok()) {
+      log::Warn("a task that nobody was told of may come back",
+                {{"id", task->key.id}, {"reason", std::string(marked.message())}});
+    }
     task->phase = Phase::kEnding;
     EndShim(task, [this, task] { CleanAfterShim(task); });
     return;
