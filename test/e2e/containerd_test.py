@@ -192,7 +192,7 @@ class ContainerdTest(UserCase):
             eventually("the subscription stands", settled)
             # containerd's shim begins to watch after the start.
             self.ctr("run", "--rm", "--memory-limit", str(16 << 20), IMAGE, "hungry", "sh", "-c",
-                     "sleep 2; exec tail /dev/zero")
+                     f"sleep {PATIENCE / 20}; exec tail /dev/zero")
             eventually("the event", lambda: "/tasks/oom" in topics() and '"hungry"' in topics())
         finally:
             watcher.kill()

@@ -4,7 +4,7 @@ import os
 
 import users
 from docker import IMAGE, DockerCase
-from harness import alive, eventually
+from harness import PATIENCE, alive, eventually
 from users import OCI, SIZE, cgroup_value
 
 
@@ -98,7 +98,8 @@ class LifeTest(DockerCase):
 
     def test_a_kill_for_memory_is_told(self):
         # dockerd's own shim begins to watch after the start.
-        name = self.up("-m", "16m", "--memory-swap", "16m", command=("sh", "-c", "sleep 2; exec tail /dev/zero"))
+        hungry = f"sleep {PATIENCE / 20}; exec tail /dev/zero"
+        name = self.up("-m", "16m", "--memory-swap", "16m", command=("sh", "-c", hungry))
         self.assertEqual(self.do("wait", name), "137\n")
         self.assertTrue(self.state(name)["OOMKilled"])
 
