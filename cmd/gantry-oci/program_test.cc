@@ -6,18 +6,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <functional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "cmd/gantry-oci/test_bundle.h"
 #include "runtime/cgroup/host.h"
 #include "runtime/oci/json_node.h"
 #include "runtime/oci/spec.h"
 #include "runtime/sys/clock.h"
 #include "runtime/sys/file.h"
-#include "runtime/sys/spawn.h"
 
 namespace gantry::oci_cli {
 namespace {
@@ -26,31 +25,16 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-constexpr char kBusybox[] = "/bin/busybox";
-constexpr size_t kLimit = 16 << 20;
-
-struct Outcome {
-  int code = -1;
-  std::string out, err;
-};
-
-class ProgramTest : public ::testing::Test {
+class ProgramTest : public ProgramCase {
  protected:
-  void SetUp() override {
-    char pattern[] = "/tmp/gantry-oci-test-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern), nullptr);
-    dir_ = pattern;
-    id_ = dir_.substr(dir_.rfind('/') + 1);
-    chmod(dir_.c_str(), 0755);
-  }
+  ProgramTest() : ProgramCase(GANTRY_OCI_BINARY) {}
 
   void TearDown() override {
-    Command({"delete", "--force", id_});
+    ProgramCase::TearDown();
     for (const std::string& point : Hierarchies()) {
       EXPECT_NE(access(absl::StrCat(point, "/", id_).c_str(), F_OK), 0)
           << "left behind: " << point << "/" << id_;
     }
-    EXPECT_TRUE(sys::RemoveAllAt(AT_FDCWD, dir_).ok());
   }
 
   std::vector<std::string> Hierarchies() {
@@ -62,51 +46,13 @@ class ProgramTest : public ::testing::Test {
     return points;
   }
 
-  Outcome Command(std::vector<std::string> arguments) {
-    const std::string out = dir_ + "/out", err = dir_ + "/err";
-    auto out_fd = sys::OpenAt(AT_FDCWD, out, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    auto err_fd = sys::OpenAt(AT_FDCWD, err, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    sys::SpawnOptions options;
-    options.path = GANTRY_OCI_BINARY;
-    options.argv = {"gantry-oci", "--root", dir_ + "/state"};
-    options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
-    options.env = {"PATH=/usr/bin:/bin"};
-    options.fds = {{out_fd->get(), 1}, {err_fd->get(), 2}};
-    auto child = sys::Spawn(options);
-    Outcome outcome;
-    EXPECT_TRUE(child.ok()) << child.status();
-    if (!child.ok()) return outcome;
-    EXPECT_TRUE(child->pidfd.WaitExited(absl::Seconds(30))) << arguments[0] << " hangs";
-    if (!child->pidfd.Exited()) child->pidfd.Signal(SIGKILL).IgnoreError();
-    auto status = child->pidfd.Reap(sys::PidFd::Block::kWait);
-    if (status.ok() && status->has_value()) outcome.code = (*status)->Code();
-    outcome.out = sys::ReadFileAt(AT_FDCWD, out, kLimit).value_or("");
-    outcome.err = sys::ReadFileAt(AT_FDCWD, err, kLimit).value_or("");
-    return outcome;
-  }
-
-  // A bundle with busybox as its root file system.
   void MakeBundle(
       const std::string& script, const std::function<void(oci::Spec&)>& change = [](oci::Spec&) {}) {
-    if (geteuid() != 0) GTEST_SKIP() << "needs root";
-    auto busybox = sys::ReadFileAt(AT_FDCWD, kBusybox, kLimit);
-    if (!busybox.ok()) GTEST_SKIP() << "needs " << kBusybox << ", package busybox-static";
-    for (const char* name : {"/rootfs", "/rootfs/bin", "/rootfs/proc", "/rootfs/dev", "/rootfs/sys"}) {
-      ASSERT_EQ(mkdir((dir_ + name).c_str(), 0755), 0);
-    }
-    ASSERT_TRUE(sys::WriteFileAtomic(AT_FDCWD, dir_ + "/rootfs/bin/busybox", *busybox, 0755,
-                                     sys::Durability::kVolatile)
-                    .ok());
-    ASSERT_EQ(symlink("busybox", (dir_ + "/rootfs/bin/sh").c_str()), 0);
-    oci::Spec spec = oci::DefaultSpec();
-    spec.process->terminal = false;
-    spec.process->args = {"/bin/sh", "-c", script};
-    spec.process->rlimits.clear();
-    spec.linux->cgroups_path = "/" + id_;
-    change(spec);
-    ASSERT_TRUE(sys::WriteFileAtomic(AT_FDCWD, dir_ + "/config.json", oci::ToJson(spec), 0644,
-                                     sys::Durability::kVolatile)
-                    .ok());
+    MakeRoot();
+    if (IsSkipped() || HasFatalFailure()) return;
+    spec_.process->args = {"/bin/sh", "-c", script};
+    change(spec_);
+    WriteConfig("");
   }
 
   std::string Status() {
@@ -126,8 +72,6 @@ class ProgramTest : public ::testing::Test {
     }
     return false;
   }
-
-  std::string dir_, id_;
 };
 
 TEST_F(ProgramTest, SaysWhatItIsAndWhatItKnows) {

@@ -25,21 +25,32 @@ struct Outcome {
   std::string out, err;
 };
 
-class BundleTest : public ::testing::Test {
+// The program, in a directory of its own.
+class ProgramCase : public ::testing::Test {
  protected:
-  explicit BundleTest(std::string binary) : binary_(std::move(binary)) {}
+  explicit ProgramCase(std::string binary) : binary_(std::move(binary)) {}
 
   static constexpr size_t kLimit = 16 << 20;
 
   void SetUp() override {
-    if (geteuid() != 0) GTEST_SKIP() << "needs root";
-    const auto busybox = sys::ReadFileAt(AT_FDCWD, "/bin/busybox", kLimit);
-    if (!busybox.ok()) GTEST_SKIP() << "needs a static /bin/busybox";
     char pattern[] = "/tmp/gantry-oci-test-XXXXXX";
     ASSERT_NE(mkdtemp(pattern), nullptr);
     dir_ = pattern;
     id_ = dir_.substr(dir_.rfind('/') + 1);
     chmod(dir_.c_str(), 0755);
+  }
+
+  void TearDown() override {
+    if (dir_.empty()) return;
+    Command({"delete", "--force", id_});
+    EXPECT_TRUE(sys::RemoveAllAt(AT_FDCWD, dir_).ok());
+  }
+
+  // The root file system of a bundle, and `spec_` for it. Skips the test where that cannot be.
+  void MakeRoot() {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+    const auto busybox = sys::ReadFileAt(AT_FDCWD, "/bin/busybox", kLimit);
+    if (!busybox.ok()) GTEST_SKIP() << "needs a static /bin/busybox, package busybox-static";
     for (const char* name : {"/rootfs", "/rootfs/bin", "/rootfs/proc", "/rootfs/dev", "/rootfs/sys"}) {
       ASSERT_EQ(mkdir((dir_ + name).c_str(), 0755), 0);
     }
@@ -52,12 +63,6 @@ class BundleTest : public ::testing::Test {
     spec_.process->terminal = false;
     spec_.process->rlimits.clear();
     spec_.linux->cgroups_path = "/" + id_;
-  }
-
-  void TearDown() override {
-    if (dir_.empty()) return;
-    Command({"delete", "--force", id_});
-    EXPECT_TRUE(sys::RemoveAllAt(AT_FDCWD, dir_).ok());
   }
 
   void WriteConfig(const std::string& script) {
@@ -100,6 +105,17 @@ class BundleTest : public ::testing::Test {
   const std::string binary_;  // the gantry-oci under test
   std::string dir_, id_;
   oci::Spec spec_;
+};
+
+// One that always has a bundle.
+class BundleTest : public ProgramCase {
+ protected:
+  using ProgramCase::ProgramCase;
+
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(ProgramCase::SetUp());
+    MakeRoot();
+  }
 };
 
 }  // namespace gantry::oci_cli
