@@ -22,7 +22,6 @@ namespace gantry::oci_cli {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Not;
 using ::testing::StartsWith;
 
 class ProgramTest : public ProgramCase {
