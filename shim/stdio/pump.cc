@@ -22,6 +22,9 @@ constexpr int kBigPipe = 1 << 20;
 constexpr size_t kTurnBytes = 1 << 20;
 // A terminal whose last user closed it may be opened again (a getty does so); nothing tells when.
 constexpr absl::Duration kHangUpRetry = absl::Milliseconds(200);
+// A client sets a terminal's size after Start was answered, and only then listens for changes of its own (ctr does
+// so): whoever changes the size because he sees output, a script for one, would do it in between and in vain.
+constexpr absl::Duration kFirstTerminalOutput = absl::Milliseconds(20);
 
 }  // namespace
 
@@ -35,7 +38,8 @@ absl::StatusOr<std::unique_ptr<Pump>> Pump::Create(sys::EventLoop* loop, Source 
   if (fstat(sink.get(), &info) != 0) return sys::ErrnoStatus("fstat", "stdio sink");
   std::unique_ptr<Pump> pump(new Pump(loop, kind, std::move(source), std::move(sink), std::move(done)));
   pump->sink_may_block_ = !S_ISREG(info.st_mode);
-  GANTRY_RETURN_IF_ERROR(loop->Add(pump->source_.get(), EPOLLIN, [p = pump.get()](uint32_t) { p->Drain(); }));
+  GANTRY_RETURN_IF_ERROR(
+      loop->Add(pump->source_.get(), EPOLLIN, [p = pump.get()](uint32_t) { p->OnReadable(); }));
   pump->watching_source_ = true;
   return pump;
 }
@@ -47,7 +51,7 @@ Pump::~Pump() {
 
 void Pump::WatchSource() {
   if (watching_source_) return;
-  watching_source_ = loop_->Add(source_.get(), EPOLLIN, [this](uint32_t) { Drain(); }).ok();
+  watching_source_ = loop_->Add(source_.get(), EPOLLIN, [this](uint32_t) { OnReadable(); }).ok();
   if (!watching_source_) End();
 }
 
@@ -113,7 +117,7 @@ void Pump::Drain() {
         if (finishing_) End();
         return;
       case ReadResult::kEnd:
-        if (kind_ == Source::kTerminal && !finishing_) return HangUp();
+        if (kind_ == Source::kTerminal && !finishing_) return Pause(kHangUpRetry);
         return End();
     }
   }
@@ -128,10 +132,15 @@ void Pump::OnWritable() {
   Drain();
 }
 
-void Pump::HangUp() {
+void Pump::OnReadable() {
+  if (kind_ == Source::kTerminal && !std::exchange(had_output_, true)) return Pause(kFirstTerminalOutput);
+  Drain();
+}
+
+void Pump::Pause(absl::Duration pause) {
   Unwatch();
   if (timer_ != 0) return;
-  timer_ = loop_->RunAfter(kHangUpRetry, [this] {
+  timer_ = loop_->RunAfter(pause, [this] {
     timer_ = 0;
     WatchSource();
   });

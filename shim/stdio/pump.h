@@ -24,8 +24,10 @@ namespace gantry::shim {
 class Pump {
  public:
   enum class Source {
-    kStream,    // a pipe or FIFO: ends with end of file
-    kTerminal,  // a pseudo-terminal's master: a hang-up is no end as long as its process lives
+    kStream,  // a pipe or FIFO: ends with end of file
+    // A pseudo-terminal's master: a hang-up is no end as long as its process lives. Its first output is shown 20 ms
+    // late, or when its process ends: until then the client has time to set the terminal's size.
+    kTerminal,
   };
 
   // Takes the descriptors, both O_NONBLOCK where they can block. A regular file as the sink is written at once
@@ -50,6 +52,7 @@ class Pump {
        absl::AnyInvocable<void()> done);
 
   enum class ReadResult { kData, kEmpty, kEnd };
+  void OnReadable();
   void OnWritable();
   ReadResult ReadOnce(char* buffer, size_t size, size_t* got);
   // False when a rest was held back.
@@ -57,7 +60,7 @@ class Pump {
   void WatchSource();
   void WatchSink();
   void Unwatch();
-  void HangUp();
+  void Pause(absl::Duration pause);
   void End();
 
   sys::EventLoop* const loop_;
@@ -66,7 +69,8 @@ class Pump {
   sys::UniqueFd sink_;
   absl::AnyInvocable<void()> done_;
   bool sink_may_block_ = false;
-  bool grown_ = false;  // the source's pipe
+  bool grown_ = false;       // the source's pipe
+  bool had_output_ = false;  // from a terminal
   bool finishing_ = false;
   bool ended_ = false;
   // Only what is waited for is in the loop: a hang-up would be reported for ever otherwise.
@@ -74,7 +78,7 @@ class Pump {
   bool watching_sink_ = false;
   std::string pending_;
   uint64_t lost_ = 0;
-  sys::EventLoop::TimerId timer_ = 0;  // a retry after a hang-up, or the call of done_
+  sys::EventLoop::TimerId timer_ = 0;  // the end of a pause, or the call of done_
 };
 
 }  // namespace gantry::shim

@@ -127,7 +127,7 @@ TEST_F(TerminalPumpTest, AHangUpIsNoEndWhileTheProcessLives) {
   auto pump = Make(Pump::Source::kTerminal, std::move(master_), std::move(sink.write));
   ASSERT_TRUE(sys::WriteAll(slave_.get(), "a").ok());
   slave_.reset();
-  Turn();
+  Turn(60);
   EXPECT_EQ(Take(sink.read.get()), "a");
   slave_.reset(open(name_.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
   ASSERT_TRUE(sys::WriteAll(slave_.get(), "b").ok());
@@ -138,6 +138,31 @@ TEST_F(TerminalPumpTest, AHangUpIsNoEndWhileTheProcessLives) {
   Turn();
   EXPECT_EQ(Take(sink.read.get()), "c");
   EXPECT_TRUE(done_);
+}
+
+TEST_F(TerminalPumpTest, TheFirstOutputWaitsForTheClientUnlessTheProcessEnded) {
+  if (!slave_) GTEST_SKIP() << "no pseudo-terminals here";
+  Pipe sink;
+  auto pump = Make(Pump::Source::kTerminal, std::move(master_), std::move(sink.write));
+  ASSERT_TRUE(sys::WriteAll(slave_.get(), "first").ok());
+  ASSERT_TRUE(loop_->RunOnce(absl::Milliseconds(1)).ok());
+  EXPECT_EQ(Take(sink.read.get()), "");
+  Turn(60);
+  EXPECT_EQ(Take(sink.read.get()), "first");
+  ASSERT_TRUE(sys::WriteAll(slave_.get(), "then at once").ok());
+  ASSERT_TRUE(loop_->RunOnce(absl::Milliseconds(100)).ok());
+  EXPECT_EQ(Take(sink.read.get()), "then at once");
+}
+
+TEST_F(TerminalPumpTest, AProcessThatEndsAtOnceIsNotHeldUp) {
+  if (!slave_) GTEST_SKIP() << "no pseudo-terminals here";
+  Pipe sink;
+  auto pump = Make(Pump::Source::kTerminal, std::move(master_), std::move(sink.write));
+  ASSERT_TRUE(sys::WriteAll(slave_.get(), "first and last").ok());
+  ASSERT_TRUE(loop_->RunOnce(absl::Milliseconds(1)).ok());
+  slave_.reset();
+  pump->Finish();
+  EXPECT_EQ(Take(sink.read.get()), "first and last");
 }
 
 TEST_F(TerminalPumpTest, FinishWaitsForAStalledReaderButNotForMore) {
