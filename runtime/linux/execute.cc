@@ -99,7 +99,8 @@ class Execution {
   bool silent_ = true;      // nothing that the child sends before it is ready needs us
   bool accepted_ = false;
   const plan::HostHooks* host_hooks_ = nullptr;
-  pid_t helper_ = 0;  // to be reaped
+  pid_t helper_ = 0;           // to be reaped
+  sys::PidFd parents_helper_;  // to be waited for: our parent reaps it
   const char* helper_step_ = "";
 };
 
@@ -197,8 +198,10 @@ absl::Status Execution::CloneByHelper(struct clone_args args) {
   GANTRY_ASSIGN_OR_RETURN(sys::SocketPair pair, sys::MakeSocketPair(SOCK_SEQPACKET));
   struct clone_args helper = {};
   EnterUnifiedCgroup(&helper);
+  int helper_pidfd = -1;
   if (options_.clone_parent) {
-    helper.flags |= CLONE_PARENT;
+    helper.flags |= CLONE_PARENT | CLONE_PIDFD;
+    helper.pidfd = reinterpret_cast<uint64_t>(&helper_pidfd);
   } else {
     helper.exit_signal = SIGCHLD;
   }
@@ -209,7 +212,11 @@ absl::Status Execution::CloneByHelper(struct clone_args args) {
   Message message;
   int pidfd = -1;
   const int error = ReceiveMessage(pair.first.get(), &message, &pidfd);
-  if (!options_.clone_parent) helper_ = helper_pid;
+  if (options_.clone_parent) {
+    parents_helper_ = sys::PidFd(sys::UniqueFd(helper_pidfd));
+  } else {
+    helper_ = helper_pid;
+  }
   if (error != 0) return sys::ErrnoStatus("helper", "entering namespaces", error);
   if (message.kind == MessageKind::kFailed) return StatusOf(message);
   result_.pid = message.error;  // the pid: the helper's own pid namespace is ours
@@ -217,8 +224,11 @@ absl::Status Execution::CloneByHelper(struct clone_args args) {
   return absl::OkStatus();
 }
 
-// It has ended, or is about to: later than its message, so that nobody sleeps for it.
+// It has ended, or is about to: later than its message, so that nobody sleeps for it. It is in the container's cgroup,
+// and nobody is to see it there.
 void Execution::ReapHelper() {
+  if (parents_helper_.valid()) parents_helper_.WaitExited(absl::Seconds(10));
+  parents_helper_ = sys::PidFd();
   while (helper_ > 0 && waitpid(helper_, nullptr, 0) < 0 && errno == EINTR) {
   }
   helper_ = 0;
