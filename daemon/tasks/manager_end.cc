@@ -185,11 +185,19 @@ void Manager::Delete(const TaskKey& key, DeleteCallback done) {
     done(task.status());
     return;
   }
+  // One at a time: the shim may refuse a second before it has done the first, and has nothing left to tell then.
+  if (std::exchange((*task)->deleting, true)) {
+    (*task)->when_deleted.push_back([this, key, done = std::move(done)] { Delete(key, done); });
+    return;
+  }
   shim::DeleteRequest request;
   request.set_id(key.id);
   CallShim(*task, "Delete", request.SerializeAsString(), absl::InfiniteDuration(),
            [this, task = *task, done = std::move(done)](absl::StatusOr<std::string> answer) {
+             task->deleting = false;
+             const auto others = std::exchange(task->when_deleted, {});
              OnDeleted(task, std::move(answer), done);
+             for (const auto& other : others) other();
            });
 }
 

@@ -46,13 +46,13 @@ class FakeShim {
       response.set_status(containerd::v1::types::RUNNING);
       return response.SerializeAsString();
     });
-    Answer("Delete", [this] {
-      shim::DeleteResponse response;
-      response.set_pid(4242);
-      response.set_exit_status(3);
-      return running ? absl::StatusOr<std::string>(absl::FailedPreconditionError("it runs"))
-                     : absl::StatusOr<std::string>(response.SerializeAsString());
-    });
+    server_->Register("containerd.task.v2.Task", "Delete",
+                      [this](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) {
+                        if (running) return respond(absl::FailedPreconditionError("it runs"));
+                        if (!slow_delete) return respond(Deleted());
+                        if (!deleting.empty()) return respond(absl::NotFoundError("a deleted process"));
+                        deleting.push_back(std::move(respond));
+                      });
     Answer("Connect", [] { return shim::ConnectResponse().SerializeAsString(); });
     server_->Register("containerd.task.v2.Task", "Shutdown",
                       [this, loop](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) {
@@ -66,6 +66,12 @@ class FakeShim {
     EXPECT_TRUE(server_->Serve(*sys::ListenUnix(path, SOCK_STREAM, 0600), ttrpc::RequireOwnerOrRoot()).ok());
   }
 
+  static std::string Deleted() {
+    shim::DeleteResponse response;
+    response.set_pid(4242);
+    response.set_exit_status(3);
+    return response.SerializeAsString();
+  }
   void Answer(const std::string& method, std::function<absl::StatusOr<std::string>()> answer) {
     server_->Register(
         "containerd.task.v2.Task", method,
@@ -74,12 +80,15 @@ class FakeShim {
   void Die() {
     server_.reset();  // first: a Responder that goes while the server stands would answer
     waiting.clear();
+    deleting.clear();
   }
   bool alive() const { return server_ != nullptr; }
 
   absl::Status create_error;
   bool running = false;
   std::vector<ttrpc::Responder> waiting;
+  std::vector<ttrpc::Responder> deleting;
+  bool slow_delete = false;
 
  private:
   std::unique_ptr<ttrpc::Server> server_;
@@ -195,6 +204,27 @@ TEST_F(ManagerTest, TaskLivesFromCreateToDeleteAndItsIdIsFreeAfterwards) {
     Until([&] { return !shim_->alive(); });
     unlink(Path("shim.sock").c_str());
   }
+}
+
+// A shim may refuse the second of two before it has answered the first (containerd-shim-runc-v2 does).
+TEST_F(ManagerTest, OfTwoDeletesTheFirstSucceeds) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  shim_->slow_delete = true;
+  std::optional<absl::StatusOr<shim::DeleteResponse>> first, second;
+  manager_->Delete({"ns", "c1"}, [&](absl::StatusOr<shim::DeleteResponse> answer) { first = answer; });
+  manager_->Delete({"ns", "c1"}, [&](absl::StatusOr<shim::DeleteResponse> answer) { second = answer; });
+  Until([&] { return !shim_->deleting.empty(); });
+  for (int turn = 0; turn < 5; ++turn) ASSERT_TRUE(loop_->RunOnce(absl::Milliseconds(2)).ok());
+  EXPECT_FALSE(first.has_value() || second.has_value());
+  auto respond = std::move(shim_->deleting.front());
+  respond(FakeShim::Deleted());
+  Until([&] { return first.has_value() && second.has_value(); });
+  ASSERT_TRUE(first->ok()) << first->status();
+  EXPECT_EQ((*first)->exit_status(), 3u);
+  EXPECT_EQ(second->status().code(), absl::StatusCode::kNotFound);
+  Until([&] { return !shim_->alive(); });
 }
 
 TEST_F(ManagerTest, CreateThatFailsLeavesNothing) {

@@ -67,6 +67,8 @@ struct Task {
   std::function<void()> cancel_start;    // kills the `start` of a foreign shim
   std::function<void()> when_shim_gone;  // set while its end is awaited
   sys::EventLoop::TimerId end_timer = 0;
+  bool deleting = false;                            // a client's Delete has yet to be answered by the shim
+  std::vector<std::function<void()>> when_deleted;  // those of others, meanwhile
   std::vector<std::function<void()>> when_settled;  // run when it is live or gone
 };
 
