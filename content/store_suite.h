@@ -137,6 +137,62 @@ TEST_P(StoreSuite, ResumedIngestMayLearnAnotherAlgorithm) {
   EXPECT_EQ(Get(digest), "abc");
 }
 
+TEST_P(StoreSuite, BlobOfManyWritesIsWhole) {
+  std::string data;
+  auto writer = Begin("r");
+  for (int i = 0; i < 40; ++i) {
+    const std::string part(static_cast<size_t>(i) * 5000, static_cast<char>('a' + i % 26));
+    ASSERT_TRUE(writer->Write(part).ok());
+    data += part;
+    EXPECT_EQ(writer->CurrentDigest(), Digest::Of(data));
+  }
+  const auto blob = writer->Commit(static_cast<int64_t>(data.size()), Digest::Of(data));
+  ASSERT_TRUE(blob.ok()) << blob.status();
+  EXPECT_EQ(blob->size_bytes, static_cast<int64_t>(data.size()));
+  EXPECT_EQ(blob->digest, Digest::Of(data));
+  EXPECT_EQ(*ReadBlob(*store_, blob->digest, 8 << 20), data);
+}
+
+TEST_P(StoreSuite, StatusFollowsTheWriter) {
+  auto writer = Begin("r");
+  const auto before = store_->Status("r");
+  ASSERT_TRUE(before.ok()) << before.status();
+  EXPECT_EQ(before->offset, 0);
+  ASSERT_TRUE(writer->Write("abc").ok());
+  const auto after = store_->Status("r");
+  EXPECT_EQ(after->ref, "r");
+  EXPECT_EQ(after->offset, 3);
+  EXPECT_EQ(after->started, before->started);
+  EXPECT_GE(after->updated, before->updated);
+  EXPECT_GE(after->updated, after->started);
+  EXPECT_EQ(writer->Status()->offset, 3);
+}
+
+TEST_P(StoreSuite, ResumedIngestMayBeginAnew) {
+  ASSERT_TRUE(Begin("r")->Write("what is of no use").ok());
+  auto writer = Begin("r");
+  ASSERT_TRUE(writer->Truncate(0).ok());
+  EXPECT_EQ(writer->Status()->offset, 0);
+  EXPECT_EQ(writer->CurrentDigest(), Digest::Of(""));
+  ASSERT_TRUE(writer->Write("new").ok());
+  ASSERT_TRUE(writer->Commit(3, Digest::Of("new")).ok());
+  EXPECT_EQ(Get(Digest::Of("new")), "new");
+}
+
+TEST_P(StoreSuite, RefIsFreeAfterACommitAndAfterAFailedOne) {
+  auto writer = Begin("r");
+  ASSERT_TRUE(writer->Write("one").ok());
+  ASSERT_TRUE(writer->Commit(0, std::nullopt).ok());
+  auto next = Begin("r");
+  EXPECT_EQ(next->Status()->offset, 0);
+  ASSERT_TRUE(next->Write("two").ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(next->Commit(99, std::nullopt).status()));
+  next.reset();
+  auto again = Begin("r");
+  EXPECT_EQ(again->Status()->offset, 3);
+  ASSERT_TRUE(again->Commit(3, Digest::Of("two")).ok());
+}
+
 TEST_P(StoreSuite, TruncateBeginsAgain) {
   auto writer = Begin("r");
   ASSERT_TRUE(writer->Write("wrong and long").ok());

@@ -1,7 +1,6 @@
 #include "content/kv/ballast.h"
 
 #include <fcntl.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
@@ -17,18 +16,21 @@ bool Ballast::Release() {
   return unlink(path_.c_str()) == 0;
 }
 
-void Ballast::Restore() {
-  if (held_.load() || FreeBytes(path_.substr(0, path_.rfind('/'))) < 2 * kBytes) return;
-  if (held_.exchange(true)) return;
+bool Ballast::Restore() {
+  if (held_.exchange(true)) return true;
   const sys::UniqueFd fd(open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (fd.valid() && posix_fallocate(fd.get(), 0, kBytes) == 0) return;
+  if (fd.valid() && posix_fallocate(fd.get(), 0, kBytes) == 0) return true;
   Release();
+  return false;
 }
 
-uint64_t FreeBytes(const std::string& path) {
-  struct statvfs fs;
-  if (statvfs(path.c_str(), &fs) != 0) return 0;
-  return static_cast<uint64_t>(fs.f_bfree) * fs.f_frsize;
+bool HasRoom(const std::string& directory, uint64_t bytes) {
+  const std::string path = absl::StrCat(directory, "/probe");
+  const sys::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) return false;
+  const bool room = posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes)) == 0;
+  unlink(path.c_str());
+  return room;
 }
 
 }  // namespace gantry::kv

@@ -21,16 +21,17 @@ class Ballast {
 
   // Gives the space back to the disk. False if there was none.
   bool Release();
-  // Takes it again if it was released and the disk has twice as much free. Never an error: it is tried again later.
-  void Restore();
+  // Takes it again if it was released. False if there is no space for it.
+  bool Restore();
 
  private:
   const std::string path_;
   std::atomic<bool> held_;
 };
 
-// What root may still write on the file system of `path`; 0 if that cannot be told.
-uint64_t FreeBytes(const std::string& path);
+// Whether so many bytes can be written in `directory` now. It is tried: what a file system says of itself counts blocks
+// that it keeps for others, or for its own needs.
+bool HasRoom(const std::string& directory, uint64_t bytes);
 
 }  // namespace gantry::kv
 

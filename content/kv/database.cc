@@ -1,31 +1,39 @@
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstdarg>
+#include <cstdio>
 #include <map>
 #include <mutex>
 #include <set>
 #include <shared_mutex>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "content/kv/ballast.h"
 #include "content/kv/kv.h"
 #include "content/kv/locks.h"
+#include "content/kv/log_space.h"
 #include "rocksdb/cache.h"
 #include "rocksdb/convenience.h"
 #include "rocksdb/db.h"
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/listener.h"
 #include "rocksdb/table.h"
+#include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::kv {
 namespace {
 
-// What growing batches leave free on the disk: room for the log and the tables of removals.
-constexpr uint64_t kReservedBytes = 4 << 20;
+// What growing batches leave in the log beside the ballast, for removals.
+constexpr uint64_t kReservedBytes = 256 << 10;
 // What opening writes: a manifest, the options, a log.
-constexpr uint64_t kOpeningBytes = 128 << 10;
+constexpr uint64_t kOpeningBytes = 384 << 10;
+// With so much room what has failed in the background is tried again.
+constexpr uint64_t kRecoveryBytes = 4 * Ballast::kBytes;
 
 absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 rocksdb::Slice Slice(absl::string_view text) { return {text.data(), text.size()}; }
@@ -45,12 +53,40 @@ absl::Status FromRocks(const rocksdb::Status& status, absl::string_view path) {
 }
 
 // RocksDB would poll a full disk every five seconds, and refuse writes until then. We ask it to go on with the next
-// write instead (see Write), which then succeeds as soon as there is space.
+// write instead (see WriteOrRecover), which then succeeds as soon as there is space.
 class ManualRecovery : public rocksdb::EventListener {
  public:
+  std::atomic<bool> failed{false};  // a flush, say, and nothing went on since
+  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status*) override { failed = true; }
   void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* auto_recovery) override {
     *auto_recovery = false;
   }
+};
+
+// RocksDB's warnings, into our log. Its own file would take space, and once a full disk cut a line of it off, the next
+// line would end the process (the assertion of WriteOrRecover again).
+class Warnings : public rocksdb::Logger {
+ public:
+  explicit Warnings(std::string path) : Logger(rocksdb::InfoLogLevel::WARN_LEVEL), path_(std::move(path)) {}
+  using Logger::Logv;
+  void Logv(const char* format, va_list arguments) override {
+    Logv(rocksdb::InfoLogLevel::WARN_LEVEL, format, arguments);
+  }
+  void Logv(rocksdb::InfoLogLevel level, const char* format, va_list arguments) override {
+    if (level < rocksdb::InfoLogLevel::WARN_LEVEL || level > rocksdb::InfoLogLevel::FATAL_LEVEL) return;
+    char text[512];
+    if (vsnprintf(text, sizeof text, format, arguments) < 0) return;
+    if (level == rocksdb::InfoLogLevel::WARN_LEVEL) {
+      log::Debug("record store", {{"path", path_}, {"warning", text}});
+    } else {
+      log::Warn("record store", {{"path", path_}, {"error", text}});
+    }
+  }
+  // Lines that open a log: versions and all options.
+  void LogHeader(const char*, va_list) override {}
+
+ private:
+  const std::string path_;
 };
 
 rocksdb::ColumnFamilyOptions FamilyOptions(const Options& options,
@@ -74,8 +110,9 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const Options& options,
   return family;
 }
 
-rocksdb::DBOptions DatabaseOptions() {
+rocksdb::DBOptions DatabaseOptions(rocksdb::Env* env, std::shared_ptr<ManualRecovery> recovery) {
   rocksdb::DBOptions options;
+  options.env = env;
   options.create_if_missing = true;
   options.create_missing_column_families = true;
   options.paranoid_checks = true;
@@ -84,14 +121,11 @@ rocksdb::DBOptions DatabaseOptions() {
   options.max_file_opening_threads = 1;
   options.max_total_wal_size = 8 << 20;
   options.manifest_preallocation_size = 64 << 10;
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = 1 << 20;
-  options.info_log_level = rocksdb::WARN_LEVEL;
   // An idle daemon does not wake up for statistics.
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   options.skip_stats_update_on_db_open = true;
-  options.listeners.push_back(std::make_shared<ManualRecovery>());
+  options.listeners.push_back(std::move(recovery));
   options.avoid_flush_during_recovery = true;  // a start costs no new file
   return options;
 }
@@ -163,7 +197,10 @@ class Recorder : public ChangeRecorder {
 
 class RocksDatabase : public Database {
  public:
-  explicit RocksDatabase(std::string path) : path_(std::move(path)), ballast_(path_) {}
+  explicit RocksDatabase(std::string path)
+      : path_(std::move(path)),
+        ballast_(path_),
+        log_space_(LogSpace::Create([this] { return ballast_.Release(); })) {}
   ~RocksDatabase() override;
 
   absl::Status Init(const Options& options);
@@ -192,12 +229,19 @@ class RocksDatabase : public Database {
   absl::StatusOr<rocksdb::ColumnFamilyHandle*> Family(absl::string_view name) const;
   absl::Status MakeRoomForOpening();
   void Record(const WriteBatch& batch);
-  // RESOURCE_EXHAUSTED if the batch would grow the store on a disk that is almost full. So a full disk is met before
-  // RocksDB meets it, and removing still works.
-  absl::Status CheckSpace(const WriteBatch& batch);
+  // Space for a batch of that size, to be settled later. So a full disk is met before RocksDB meets it: what grows is
+  // refused as long as the ballast is not held, and never takes the log's last blocks, which are for removals.
+  bool ClaimLog(size_t size, bool grows);
+  absl::Status NoSpace(absl::string_view why) const;
+  rocksdb::Status WriteOrRecover(const rocksdb::WriteOptions& options, rocksdb::WriteBatch* batch);
+  // Lets RocksDB go on after a failure in the background. False if that fails again.
+  bool Recover();
 
   const std::string path_;
   Ballast ballast_;
+  const std::unique_ptr<LogSpace> log_space_;
+  const std::shared_ptr<ManualRecovery> recovery_ = std::make_shared<ManualRecovery>();
+  std::mutex recovering_;
   std::unique_ptr<rocksdb::DB> db_;
   std::map<std::string, rocksdb::ColumnFamilyHandle*, std::less<>> families_;
   LockTable locks_;
@@ -249,7 +293,8 @@ absl::Status RocksDatabase::Init(const Options& options) {
   if (mkdir(path_.c_str(), 0700) != 0 && errno != EEXIST) return sys::ErrnoStatus("mkdir", path_);
   const auto cache = rocksdb::NewLRUCache(options.block_cache_bytes, /*num_shard_bits=*/0);
   const rocksdb::ColumnFamilyOptions family = FamilyOptions(options, cache);
-  rocksdb::DBOptions database = DatabaseOptions();
+  rocksdb::DBOptions database = DatabaseOptions(log_space_->env(), recovery_);
+  database.info_log = std::make_shared<Warnings>(path_);
   database.db_write_buffer_size = 3 * options.write_buffer_bytes;  // over all families
 
   // RocksDB insists on opening every family that the files have: a newer version may have left more.
@@ -273,12 +318,11 @@ absl::Status RocksDatabase::Init(const Options& options) {
 }
 
 absl::Status RocksDatabase::MakeRoomForOpening() {
-  // Not after a failure: Debian's RocksDB 7.8 aborts when the disk is full while it is opened (see Write).
-  if (FreeBytes(path_) < Ballast::kBytes) ballast_.Release();
-  if (FreeBytes(path_) >= kOpeningBytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("record store ", path_, ": no space left on device: to open it takes ",
-                   kOpeningBytes >> 10, " KiB; remove something from that disk"));
+  // Not after a failure: Debian's RocksDB 7.8 aborts when the disk is full while it is opened (see WriteOrRecover).
+  if (HasRoom(path_, Ballast::kBytes)) return absl::OkStatus();
+  ballast_.Release();
+  if (HasRoom(path_, kOpeningBytes)) return absl::OkStatus();
+  return NoSpace(absl::StrCat("to open it takes ", kOpeningBytes >> 10, " KiB"));
 }
 
 absl::StatusOr<rocksdb::ColumnFamilyHandle*> RocksDatabase::Family(absl::string_view name) const {
@@ -320,23 +364,36 @@ void RocksDatabase::Record(const WriteBatch& batch) {
   }
 }
 
-absl::Status RocksDatabase::CheckSpace(const WriteBatch& batch) {
-  size_t growth = 0;
-  for (const WriteBatch::Change& change : batch.changes()) {
-    if (change.value.has_value()) growth += change.key.size() + change.value->size();
-  }
-  const uint64_t free = FreeBytes(path_);
-  if (growth == 0) {
-    if (free < Ballast::kBytes / 4) ballast_.Release();
-    return absl::OkStatus();
-  }
-  if (free >= kReservedBytes + growth) {
-    ballast_.Restore();
-    return absl::OkStatus();
-  }
+absl::Status RocksDatabase::NoSpace(absl::string_view why) const {
   return absl::ResourceExhaustedError(
-      absl::StrCat("record store ", path_, ": no space left on device: fewer than ", kReservedBytes >> 20,
-                   " MiB are free, which are kept for removals; remove something"));
+      absl::StrCat("record store ", path_, ": no space left on device: ", why, "; remove something"));
+}
+
+bool RocksDatabase::ClaimLog(size_t size, bool grows) {
+  if (grows) return ballast_.Restore() && log_space_->Claim(size, kReservedBytes);
+  return log_space_->Claim(size, 0) || (ballast_.Release() && log_space_->Claim(size, 0));
+}
+
+bool RocksDatabase::Recover() {
+  std::lock_guard<std::mutex> lock(recovering_);
+  recovery_->failed = false;
+  if (db_->Resume().ok()) return true;
+  recovery_->failed = true;
+  return false;
+}
+
+rocksdb::Status RocksDatabase::WriteOrRecover(const rocksdb::WriteOptions& options,
+                                              rocksdb::WriteBatch* batch) {
+  // A failed compaction stops no writes yet, but one day it would.
+  if (recovery_->failed && !log_failed_ && HasRoom(path_, kRecoveryBytes)) (void)Recover();
+  rocksdb::Status status = db_->Write(options, batch);
+  // After a failure in the background (a full disk, mostly) RocksDB refuses all writes until it is told to go on. Not
+  // so after a failure of the log itself: there Debian's RocksDB 7.8, built with assertions, aborts in Resume
+  // (WritableFileWriter::AssertFalseAndGetStatusForPrevError).
+  if (status.IsIOError() && absl::StrContains(status.ToString(), ".log")) log_failed_ = true;
+  if (status.ok() || log_failed_) return status;
+  ballast_.Release();
+  return Recover() ? db_->Write(options, batch) : status;
 }
 
 absl::Status RocksDatabase::Write(const WriteBatch& batch, Durability durability) {
@@ -348,19 +405,17 @@ absl::Status RocksDatabase::Write(const WriteBatch& batch, Durability durability
                                       : rocks.Delete(handle, Slice(change.key));
     if (!added.ok()) return FromRocks(added, path_);
   }
-  GANTRY_RETURN_IF_ERROR(CheckSpace(batch));
+  const size_t size = rocks.GetDataSize();
+  const bool grows = std::any_of(batch.changes().begin(), batch.changes().end(),
+                                 [](const WriteBatch::Change& change) { return change.value.has_value(); });
+  if (!ClaimLog(size, grows)) return NoSpace(grows ? "what is left is kept for removals" : "its log is full");
+  const absl::Cleanup settle = [this, size] { log_space_->Settle(size); };
   std::shared_lock<FairSharedMutex> writing(writing_);
   // Before the write: whoever sees the change in the store must find it recorded.
   Record(batch);
   rocksdb::WriteOptions options;
   options.sync = durability == Durability::kSynced;
-  rocksdb::Status status = db_->Write(options, &rocks);
-  // After a failure in the background (a full disk, mostly) RocksDB refuses all writes until it is told to go on. Not
-  // so after a failure of the log itself: there Debian's RocksDB 7.8, built with assertions, aborts in Resume
-  // (WritableFileWriter::AssertFalseAndGetStatusForPrevError).
-  if (status.IsIOError() && absl::StrContains(status.ToString(), ".log")) log_failed_ = true;
-  if (!status.ok() && !log_failed_ && db_->Resume().ok()) status = db_->Write(options, &rocks);
-  return FromRocks(status, path_);
+  return FromRocks(WriteOrRecover(options, &rocks), path_);
 }
 
 std::unique_ptr<ChangeRecorder> RocksDatabase::RecordChanges() {

@@ -13,8 +13,8 @@
 // RecordLock over both steps; this also keeps the garbage collector's sweep (LockExclusively) out of the
 // middle.
 //
-// Errors: a failed write leaves nothing of the batch. With less than 4 MiB free on the disk, batches that put
-// something are refused (RESOURCE_EXHAUSTED), and those that only delete go on; once there is space, everything does.
+// Errors: a failed write leaves nothing of the batch. On a full disk batches that put something are refused
+// (RESOURCE_EXHAUSTED), and those that only delete go on; once there is space, everything does.
 // A corrupted file is DATA_LOSS and names the file.
 //
 // Thread-safe, but for WriteBatch and Iterator, which one thread owns.

@@ -2,15 +2,21 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/mount.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
+#include <iterator>
+#include <map>
 #include <optional>
+#include <random>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -185,7 +191,8 @@ int FillTheDisk(const std::string& dir) {
   for (int i = 0; i < 100; ++i) {
     if (!change(absl::StrCat("k", i), std::nullopt).ok()) return 3;
   }
-  if (change("more", "v").code() != absl::StatusCode::kResourceExhausted) return 4;
+  const std::string big(1 << 20, 'b');  // more than the log is allocated ahead
+  if (change("more", big).code() != absl::StatusCode::kResourceExhausted) return 4;
   // Restarts on the full disk live on the ballast, and must not use it up.
   for (int i = 0; i < 2; ++i) {
     db.reset();
@@ -220,6 +227,121 @@ TEST_F(KvTest, FullDiskStopsGrowthButNotRemovalAndHealsWithSpace) {
   ASSERT_TRUE(WIFEXITED(status));
   if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "needs the right to mount a tmpfs";
   EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+// A disk that is filled and freed again and again under a store that turns over more than it holds, so that logs,
+// tables and manifests are written at every degree of fullness. What was acknowledged, and nothing else, must be there.
+class FullDisk {
+ public:
+  // `dir` is the root of the disk.
+  explicit FullDisk(const std::string& dir) : dir_(dir) {
+    options_.path = dir + "/db";
+    options_.families = {"a"};
+    options_.write_buffer_bytes = 256 << 10;
+  }
+
+  // 0, or where it went wrong.
+  int Run() {
+    filler_.reset(open((dir_ + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    if (!Reopen()) return 1;
+    for (int round = 0; round < 20; ++round) {
+      const uint64_t leave[] = {0, 0, 60 << 10, 400 << 10, 1500 << 10, 4 << 20, 32 << 20};
+      if (!Fill(leave[random_() % std::size(leave)])) return 2;
+      for (int i = 0; i < 60; ++i) {
+        if (!Change()) return 3;
+      }
+      if (!Verify()) return 4;
+      if (round % 5 == 4 && !Reopen()) return 5;
+      if (ftruncate(filler_.get(), 0) != 0 || !Put(0)) return 6;
+    }
+    // Most changes of the full rounds were refused, and many were not.
+    return refused_ > 30 && done_ > 150 && Verify() ? 0 : 7;
+  }
+
+ private:
+  bool Reopen() {
+    db_.reset();
+    auto opened = Database::Open(options_);
+    if (absl::IsResourceExhausted(opened.status()) && ftruncate(filler_.get(), 0) == 0) {
+      opened = Database::Open(options_);
+    }
+    if (!opened.ok()) return Complain("opening", opened.status());
+    db_ = *std::move(opened);
+    return true;
+  }
+  bool Fill(uint64_t leave) {
+    const std::string page(16 << 10, 'f');
+    struct statvfs fs;
+    while (statvfs(dir_.c_str(), &fs) == 0 && fs.f_bfree * fs.f_frsize > leave) {
+      if (write(filler_.get(), page.data(), page.size()) <= 0) break;
+    }
+    return lseek(filler_.get(), 0, SEEK_SET) == 0;
+  }
+  bool Put(int number) {
+    std::string value(random_() % 30000, '\0');
+    for (char& c : value) c = static_cast<char>(random_());
+    WriteBatch batch;
+    batch.Put("a", absl::StrCat("k", number), value);
+    const absl::Status status = db_->Write(batch, Durability::kSynced);
+    if (status.ok()) model_[number] = value;
+    return status.ok() || Complain("put", status);
+  }
+  bool Change() {
+    const int number = static_cast<int>(random_() % 100);
+    if (random_() % 3 != 0) {
+      const size_t before = complaints_;
+      if (Put(number)) {
+        ++done_;
+        return true;
+      }
+      ++refused_;
+      return exhausted_ && complaints_ == before + 1;
+    }
+    WriteBatch batch;
+    batch.Delete("a", absl::StrCat("k", number));
+    const absl::Status status = db_->Write(batch, Durability::kSynced);
+    model_.erase(number);
+    return status.ok() || Complain("delete", status);
+  }
+  bool Verify() {
+    for (int number = 0; number < 100; ++number) {
+      const auto value = db_->Get("a", absl::StrCat("k", number));
+      const auto known = model_.find(number);
+      if (known == model_.end() ? !absl::IsNotFound(value.status())
+                                : !value.ok() || *value != known->second) {
+        return Complain(absl::StrCat("k", number), value.status());
+      }
+    }
+    return true;
+  }
+  bool Complain(absl::string_view what, const absl::Status& status) {
+    ++complaints_;
+    exhausted_ = absl::IsResourceExhausted(status);
+    if (!exhausted_ || what != "put") {
+      fprintf(stderr, "%s: %s\n", std::string(what).c_str(), status.ToString().c_str());
+    }
+    return false;
+  }
+
+  const std::string dir_;
+  Options options_;
+  sys::UniqueFd filler_;
+  std::unique_ptr<Database> db_;
+  std::mt19937 random_{5};
+  std::map<int, std::string> model_;
+  size_t complaints_ = 0, refused_ = 0, done_ = 0;
+  bool exhausted_ = false;
+};
+
+TEST_F(KvTest, DiskThatFillsAgainAndAgainLosesNothingAndStopsNothing) {
+  // Detached: no mount table shows it, and all threads of this process reach it by its descriptor.
+  const sys::UniqueFd context(static_cast<int>(syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
+  if (!context.valid()) GTEST_SKIP() << "needs the right to mount a tmpfs";
+  ASSERT_EQ(syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, "size", "32m", 0), 0);
+  ASSERT_EQ(syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0), 0);
+  const sys::UniqueFd disk(static_cast<int>(syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, 0)));
+  ASSERT_TRUE(disk.valid());
+  EXPECT_EQ(FullDisk(absl::StrCat("/proc/self/fd/", disk.get())).Run(), 0);
 }
 
 TEST_F(KvTest, LockMakesReadAndWriteOneStep) {
