@@ -8,6 +8,7 @@
 #include "api/proto/containerd/services/content/v1/content.pb.h"
 #include "api/proto/containerd/services/images/v1/images.pb.h"
 #include "api/proto/containerd/services/leases/v1/leases.pb.h"
+#include "api/proto/containerd/types/sandbox.pb.h"
 #include "daemon/metadata/database.h"
 #include "daemon/metadata/leases.h"
 #include "daemon/metadata/schema.h"
@@ -19,6 +20,7 @@ namespace {
 using containerd::services::containers::v1::Container;
 using containerd::services::images::v1::Image;
 using containerd::services::leases::v1::Lease;
+using containerd::types::Sandbox;
 using ContentInfo = containerd::services::content::v1::Info;
 using IngestRecord = containerd::services::content::v1::Status;
 
@@ -84,6 +86,13 @@ absl::Status Graph::ReadObjects() {
                        NoteLabels(node, image.labels(), false);
                        return absl::OkStatus();
                      }));
+  // A sandbox is no node: what its labels refer to is kept.
+  GANTRY_RETURN_IF_ERROR(
+      ForEach<Sandbox>(*records_, metadata::kObjectsFamily, metadata::SandboxesPrefix(""),
+                       [&](const std::string& ns, const std::string& id, const Sandbox& sandbox) {
+                         AddLabelReferences({Kind::kContainer, false, ns, id}, sandbox.labels(), &roots_);
+                         return absl::OkStatus();
+                       }));
   return ForEach<Container>(*records_, metadata::kObjectsFamily, metadata::ContainersPrefix(""),
                             [&](const std::string& ns, const std::string& id, const Container& container) {
                               const Node node{Kind::kContainer, false, ns, id};

@@ -87,6 +87,7 @@ absl::StatusOr<std::vector<std::string>> Namespaces::Holdings(absl::string_view 
   if (AnyRecord(records, kObjectsFamily, ImagesPrefix(name))) holdings.push_back("images");
   if (AnyRecord(records, kContentFamily, BlobsPrefix(name))) holdings.push_back("blobs");
   if (AnyRecord(records, kObjectsFamily, ContainersPrefix(name))) holdings.push_back("containers");
+  if (AnyRecord(records, kObjectsFamily, SandboxesPrefix(name))) holdings.push_back("sandboxes");
   if (others_) {
     GANTRY_ASSIGN_OR_RETURN(std::vector<std::string> others, others_(name));
     holdings.insert(holdings.end(), others.begin(), others.end());

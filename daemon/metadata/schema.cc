@@ -35,6 +35,7 @@ std::vector<std::string> Families() {
 
 std::string NamespaceKey(absl::string_view ns) { return absl::StrCat(kNamespaces, ns); }
 std::string ContainersPrefix(absl::string_view ns) { return Prefix("container", ns); }
+std::string SandboxesPrefix(absl::string_view ns) { return Prefix("sandbox", ns); }
 std::string ImagesPrefix(absl::string_view ns) { return Prefix("image", ns); }
 std::string LeasesPrefix(absl::string_view ns) { return Prefix("lease", ns); }
 std::string BlobsPrefix(absl::string_view ns) { return Prefix("blob", ns); }
@@ -45,6 +46,9 @@ std::string ResourcesPrefix(absl::string_view ns, absl::string_view lease) {
 
 std::string ContainerKey(absl::string_view ns, absl::string_view id) {
   return absl::StrCat(ContainersPrefix(ns), id);
+}
+std::string SandboxKey(absl::string_view ns, absl::string_view id) {
+  return absl::StrCat(SandboxesPrefix(ns), id);
 }
 std::string ImageKey(absl::string_view ns, absl::string_view name) {
   return absl::StrCat(ImagesPrefix(ns), name);

@@ -9,6 +9,7 @@
 //   meta       version                                    kSchemaVersion as decimal text
 //   objects    namespace/<ns>                             containerd.services.namespaces.v1.Namespace
 //              container/<ns>/<id>                        containerd.services.containers.v1.Container
+//              sandbox/<ns>/<id>                          containerd.types.Sandbox
 //              image/<ns>/<name>                          containerd.services.images.v1.Image
 //   leases     lease/<ns>/<lease>                         containerd.services.leases.v1.Lease; in <lease> '%'
 //                                                         and '/' are written %25 and %2F
@@ -54,6 +55,7 @@ std::vector<std::string> Families();
 
 std::string NamespaceKey(absl::string_view ns);
 std::string ContainerKey(absl::string_view ns, absl::string_view id);
+std::string SandboxKey(absl::string_view ns, absl::string_view id);
 std::string ImageKey(absl::string_view ns, absl::string_view name);
 std::string LeaseKey(absl::string_view ns, absl::string_view id);
 std::string ResourceKey(absl::string_view ns, absl::string_view lease, absl::string_view type,
@@ -64,6 +66,7 @@ std::string IngestKey(absl::string_view ns, absl::string_view ref);
 // The prefixes of all keys of a kind: with an empty `ns` of every namespace.
 inline constexpr absl::string_view kNamespaces = "namespace/";
 std::string ContainersPrefix(absl::string_view ns);
+std::string SandboxesPrefix(absl::string_view ns);
 std::string ImagesPrefix(absl::string_view ns);
 std::string LeasesPrefix(absl::string_view ns);
 std::string ResourcesPrefix(absl::string_view ns, absl::string_view lease);

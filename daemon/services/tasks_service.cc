@@ -136,7 +136,11 @@ grpc::ServerUnaryReactor* TasksService::Create(grpc::CallbackServerContext* cont
             if (*ticket != nullptr) manager_->Abandon(key, *ticket);
           });
         });
-        tasks::NewTask task{request.runtime_path(), ToCreate(request), {}};
+        tasks::NewTask task{request.runtime_path(),
+                            ToCreate(request),
+                            {},
+                            request.task_api_address(),
+                            request.task_api_version()};
         if (request.has_checkpoint() && task.request.checkpoint().empty()) {
           task.unpack_checkpoint = [this, scope = ScopeOf(call),
                                     checkpoint = request.checkpoint()](const std::string& directory) {

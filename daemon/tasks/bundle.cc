@@ -27,6 +27,7 @@ namespace gantry::tasks {
 namespace {
 
 constexpr char kTaskFolder[] = "io.containerd.runtime.v2.task";
+constexpr char kSandboxFolder[] = "io.containerd.sandbox.controller.v1.shim";
 constexpr size_t kSmallFile = 64 << 10;
 constexpr size_t kLongestSocket = sizeof(sockaddr_un::sun_path) - 1;
 // 64 bits of the digest still never meet twice on one machine.
@@ -84,21 +85,28 @@ absl::Status MakeDirectory(const std::string& path, mode_t mode) {
 
 }  // namespace
 
+std::string Bundles::Folder() const { return kind_ == Kind::kTasks ? kTaskFolder : kSandboxFolder; }
+
 std::string Bundles::Path(const TaskKey& key) const {
-  return absl::StrCat(state_, "/", kTaskFolder, "/", key.ns, "/", key.id);
+  return absl::StrCat(state_, "/", Folder(), "/", key.ns, "/", key.id);
 }
 
 std::string Bundles::Work(const TaskKey& key) const {
-  return absl::StrCat(root_, "/", kTaskFolder, "/", key.ns, "/", key.id);
+  return absl::StrCat(root_, "/", Folder(), "/", key.ns, "/", key.id);
 }
 
 std::string Bundles::SocketName(const TaskKey& key, absl::string_view grpc_address) {
   return Sha256Hex(absl::StrCat(grpc_address, "/", key.ns, "/", key.id));
 }
 
-absl::StatusOr<std::string> Bundles::SocketPath(const TaskKey& key, absl::string_view grpc_address) const {
+absl::StatusOr<std::string> Bundles::SocketPath(const TaskKey& key, absl::string_view grpc_address,
+                                                absl::string_view group) const {
   const std::string directory = absl::StrCat(state_, "/s/");
-  const std::string name = SocketName(key, grpc_address);
+  // No id holds a ':': the three kinds have names of their own.
+  std::string who = key.id;
+  if (kind_ == Kind::kSandboxes) who = absl::StrCat("sandbox:", key.id);
+  if (!group.empty()) who = absl::StrCat("group:", group);
+  const std::string name = SocketName({key.ns, who}, grpc_address);
   if (directory.size() + kShortestName > kLongestSocket) {
     return absl::FailedPreconditionError(
         absl::StrCat("the state directory ", state_, " is too long: with it a shim's socket has more than ",
@@ -108,10 +116,11 @@ absl::StatusOr<std::string> Bundles::SocketPath(const TaskKey& key, absl::string
 }
 
 absl::Status Bundles::Prepare() const {
-  GANTRY_RETURN_IF_ERROR(sys::MkdirAll(absl::StrCat(state_, "/", kTaskFolder), 0711));
+  GANTRY_RETURN_IF_ERROR(sys::MkdirAll(absl::StrCat(state_, "/", Folder()), 0711));
   GANTRY_RETURN_IF_ERROR(sys::MkdirAll(absl::StrCat(state_, "/s"), 0700));
   const std::string trash = absl::StrCat(state_, "/trash");
   GANTRY_RETURN_IF_ERROR(sys::MkdirAll(trash, 0700));
+  if (kind_ != Kind::kTasks) return absl::OkStatus();
   GANTRY_ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(trash));
   for (const std::string& name : names) {
     GANTRY_RETURN_IF_ERROR(sys::RemoveAllAt(AT_FDCWD, absl::StrCat(trash, "/", name)));
@@ -123,7 +132,7 @@ absl::Status Bundles::Create(const TaskKey& key, absl::string_view spec, bool fo
   const std::string path = Path(key);
   if (mkdir(path.c_str(), 0700) != 0) {
     if (errno != ENOENT) return sys::ErrnoStatus("mkdir", path);
-    GANTRY_RETURN_IF_ERROR(sys::MkdirAll(absl::StrCat(state_, "/", kTaskFolder, "/", key.ns), 0711));
+    GANTRY_RETURN_IF_ERROR(sys::MkdirAll(absl::StrCat(state_, "/", Folder(), "/", key.ns), 0711));
     GANTRY_RETURN_IF_ERROR(MakeDirectory(path, 0700));
   }
   absl::Cleanup undo = [&path] { sys::RemoveAllAt(AT_FDCWD, path).IgnoreError(); };
@@ -133,7 +142,7 @@ absl::Status Bundles::Create(const TaskKey& key, absl::string_view spec, bool fo
     if (chmod(path.c_str(), 0710) != 0) return sys::ErrnoStatus("chmod", path);
   }
   GANTRY_RETURN_IF_ERROR(MakeDirectory(absl::StrCat(path, "/rootfs"), 0711));
-  GANTRY_RETURN_IF_ERROR(WriteNew(absl::StrCat(path, "/config.json"), spec, 0600));
+  if (!spec.empty()) GANTRY_RETURN_IF_ERROR(WriteNew(absl::StrCat(path, "/config.json"), spec, 0600));
   if (foreign) {
     GANTRY_RETURN_IF_ERROR(MarkCreating(key));
     GANTRY_RETURN_IF_ERROR(MakeWork(key));
@@ -191,6 +200,30 @@ absl::Status Bundles::WriteBootstrap(const TaskKey& key, const Bootstrap& bootst
   return WriteNew(absl::StrCat(Path(key), "/bootstrap.json"), FormatBootstrap(bootstrap), 0600);
 }
 
+absl::Status Bundles::ReplaceBootstrap(const TaskKey& key, const Bootstrap& bootstrap) const {
+  return sys::WriteFileAtomic(AT_FDCWD, absl::StrCat(Path(key), "/bootstrap.json"),
+                              FormatBootstrap(bootstrap), 0600, sys::Durability::kVolatile);
+}
+
+absl::Status Bundles::WriteSandbox(const TaskKey& key, absl::string_view sandbox) const {
+  return WriteNew(absl::StrCat(Path(key), "/sandbox"), sandbox, 0600);
+}
+
+bool Bundles::IsSandboxed(const TaskKey& key) const {
+  return access(absl::StrCat(Path(key), "/sandbox").c_str(), F_OK) == 0;
+}
+
+void Bundles::MarkStarted(const TaskKey& key) const {
+  // Without it the worst is an end that nobody is told of.
+  sys::OpenAt(AT_FDCWD, absl::StrCat(Path(key), "/started"), O_WRONLY | O_CREAT | O_NOFOLLOW, 0600)
+      .status()
+      .IgnoreError();
+}
+
+bool Bundles::IsStarted(const TaskKey& key) const {
+  return access(absl::StrCat(Path(key), "/started").c_str(), F_OK) == 0;
+}
+
 absl::StatusOr<std::string> Bundles::ReadBinary(const TaskKey& key) const {
   return sys::ReadFileAt(AT_FDCWD, absl::StrCat(Path(key), "/shim-binary-path"), kSmallFile, O_NOFOLLOW);
 }
@@ -224,7 +257,7 @@ absl::StatusOr<Bundles::InitRecord> Bundles::ReadInit(const TaskKey& key) const 
 }
 
 absl::StatusOr<std::vector<TaskKey>> Bundles::List() const {
-  const std::string folder = absl::StrCat(state_, "/", kTaskFolder);
+  const std::string folder = absl::StrCat(state_, "/", Folder());
   GANTRY_ASSIGN_OR_RETURN(const std::vector<std::string> namespaces, Names(folder));
   std::vector<TaskKey> keys;
   for (const std::string& ns : namespaces) {
@@ -237,7 +270,8 @@ absl::StatusOr<std::vector<TaskKey>> Bundles::List() const {
 
 absl::StatusOr<std::string> Bundles::Discard(const TaskKey& key) {
   const std::string from = Path(key);
-  const std::string to = absl::StrCat(state_, "/trash/", getpid(), "-", next_++);
+  const std::string to =
+      absl::StrCat(state_, "/trash/", kind_ == Kind::kTasks ? "" : "sandbox-", getpid(), "-", next_++);
   if (rename(from.c_str(), to.c_str()) == 0) return to;
   if (errno == ENOENT) return std::string();
   return sys::ErrnoStatus("rename", from);
@@ -250,8 +284,7 @@ absl::Status Bundles::Destroy(const std::string& discarded) const {
   if (size > 0) {
     const std::string work(target, static_cast<size_t>(size));
     // Only below our own folder, whoever wrote that link.
-    if (absl::StartsWith(work, absl::StrCat(root_, "/", kTaskFolder, "/")) &&
-        !absl::StrContains(work, "/../")) {
+    if (absl::StartsWith(work, absl::StrCat(root_, "/", Folder(), "/")) && !absl::StrContains(work, "/../")) {
       GANTRY_RETURN_IF_ERROR(sys::RemoveAllAt(AT_FDCWD, work));
     }
   }

@@ -11,6 +11,9 @@
 //     creating           nobody was told of this task, and it is to be taken back by a daemon that finds it: of a foreign
 //                        shim until it has created the container, of ours once a daemon met it without one
 //     exit-told          init's exit reached the subscribers: no later daemon tells it again
+//     sandbox            the id of the sandbox whose shim has the container
+//   <state>/io.containerd.sandbox.controller.v1.shim/<namespace>/<id>/   the same for sandboxes; `creating` for ours too
+//     started            the sandbox was started: its end is to be told
 //   <state>/s/<sha256>   the sockets of our shims
 //   <state>/trash/       bundles on their way out
 //
@@ -39,20 +42,23 @@ struct TaskKey {
 
 class Bundles {
  public:
-  Bundles(std::string state, std::string root) : state_(std::move(state)), root_(std::move(root)) {}
+  enum class Kind { kTasks, kSandboxes };
+  Bundles(std::string state, std::string root, Kind kind = Kind::kTasks)
+      : state_(std::move(state)), root_(std::move(root)), kind_(kind) {}
 
   std::string Path(const TaskKey& key) const;
   // The name that shims give to the socket of `key`, which is in a group of its own.
   static std::string SocketName(const TaskKey& key, absl::string_view grpc_address);
-  // The socket of our shim for `key`. Its name is cut short where the state directory's is long;
-  // FAILED_PRECONDITION when even that does not fit into a unix socket's address.
-  absl::StatusOr<std::string> SocketPath(const TaskKey& key, absl::string_view grpc_address) const;
+  // The socket of our shim for `key`, or, if not empty, for the `group` that it is in. Its name is cut short where the
+  // state directory's is long; FAILED_PRECONDITION when even that does not fit into a unix socket's address.
+  absl::StatusOr<std::string> SocketPath(const TaskKey& key, absl::string_view grpc_address,
+                                         absl::string_view group = "") const;
 
-  // Makes the folders above the bundles and empties the trash.
+  // Makes the folders above the bundles; of tasks: empties the trash too.
   absl::Status Prepare() const;
 
   // Makes the bundle of `key`. On error nothing of it stays. `spec` is the JSON of config.json; `foreign`: with the
-  // link `work`, its directory, and the mark `creating`.
+  // link `work`, its directory, and the mark `creating`. Without a `spec` there is no config.json.
   absl::Status Create(const TaskKey& key, absl::string_view spec, bool foreign) const;
   absl::Status MarkCreating(const TaskKey& key) const;
   void ClearCreating(const TaskKey& key) const;
@@ -63,6 +69,12 @@ class Bundles {
   bool IsExitTold(const TaskKey& key) const;
   absl::Status WriteBinary(const TaskKey& key, absl::string_view binary) const;
   absl::Status WriteBootstrap(const TaskKey& key, const Bootstrap& bootstrap) const;
+  // In one step, where there is one already.
+  absl::Status ReplaceBootstrap(const TaskKey& key, const Bootstrap& bootstrap) const;
+  absl::Status WriteSandbox(const TaskKey& key, absl::string_view sandbox) const;
+  bool IsSandboxed(const TaskKey& key) const;
+  void MarkStarted(const TaskKey& key) const;
+  bool IsStarted(const TaskKey& key) const;
 
   // NOT_FOUND when it was never written.
   absl::StatusOr<std::string> ReadBinary(const TaskKey& key) const;
@@ -89,8 +101,11 @@ class Bundles {
   std::string Work(const TaskKey& key) const;
   absl::Status MakeWork(const TaskKey& key) const;
 
+  std::string Folder() const;
+
   const std::string state_;
   const std::string root_;
+  const Kind kind_;
   std::atomic<uint64_t> next_{0};
 };
 

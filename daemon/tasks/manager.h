@@ -10,6 +10,8 @@
 //   Linux 6.15), a successor takes it over: the task stays live, and its real exit is reported.
 // - Else, when a shim dies, its task is cleaned by the shim's `delete`, its exit (137 unless better is known) and deletion
 //   are published once, waiters are answered, and the id is free.
+// - Tasks of one group, or of one sandbox, share a shim (manager_share.cc). It is told to end with the last of them, and
+//   what is said here of a shim that dies is true of each of its tasks.
 // - A task that a former daemon left is live again, or, without a shim, cleaned in the same way.
 //
 // Thread safety: everything on the loop's thread, callbacks too. Errors of calls: NOT_FOUND for a task that is not
@@ -35,6 +37,7 @@
 #include "daemon/events/exchange.h"
 #include "daemon/server/worker_pool.h"
 #include "daemon/tasks/bundle.h"
+#include "daemon/tasks/shim_launch.h"
 #include "daemon/tasks/shim_protocol.h"
 #include "daemon/tasks/task.h"
 #include "runtime/sys/event_loop.h"
@@ -47,28 +50,31 @@ struct ContainerRecord {
   std::string runtime;
   google::protobuf::Any runtime_options;
   google::protobuf::Any spec;
+  std::string sandbox;  // id of the sandbox that it belongs to, if there is a record of that; else empty
 };
 // Called on a worker. NOT_FOUND for an unknown container.
 using ContainerLookup = std::function<absl::StatusOr<ContainerRecord>(const TaskKey& key)>;
+
+// Where the shim of a live sandbox listens. NOT_FOUND without one. Called on the loop.
+using SandboxLookup = std::function<absl::StatusOr<Bootstrap>(const TaskKey& sandbox)>;
 
 struct NewTask {
   std::string runtime_path;         // overrules the container's runtime; may be empty
   shim::CreateTaskRequest request;  // lacks the bundle, and the options unless the client gave some
   // Called on a worker, if set: puts the files of the checkpoint that the task continues into the directory.
   std::function<absl::Status(const std::string& directory)> unpack_checkpoint;
+  // Where the shim of the container's sandbox is, if the client knows it: overrules the lookup.
+  std::string sandbox_address = {};
+  uint32_t sandbox_version = 0;
 };
 
 struct ManagerOptions {
   std::string root;
   std::string state;
-  std::string grpc_address;
-  std::string ttrpc_address;
-  std::string daemon_binary;             // for shims that publish by running it
-  std::vector<std::string> environment;  // the daemon's, which shims inherit
-  std::string path;                      // its PATH
+  ShimHost host;
+  std::string path;  // the daemon's PATH
   config::Runtime runtime;
   config::Timeouts timeouts;
-  bool debug = false;
 };
 
 class Manager {
@@ -79,6 +85,7 @@ class Manager {
     server::WorkerPool* bulk;
     events::Exchange* exchange;
     ContainerLookup lookup;
+    SandboxLookup sandboxes = nullptr;  // none: there are no sandboxes
   };
 
   // Makes the folders and starts to find the shims of a former daemon. The pools must be gone before the manager.
@@ -143,18 +150,27 @@ class Manager {
   absl::Status Prepare(Creation* creation);  // on a worker
   absl::Status MakeBundle(Creation* creation, const ContainerRecord& record);
   absl::StatusOr<sys::PidFd> SpawnOurs(const TaskPtr& task, int init_fd);  // on a worker
-  absl::Status PrepareForeign(const TaskPtr& task);
   void Launch(std::shared_ptr<Creation> creation, absl::Status prepared);
+  void ConnectAndCreate(std::shared_ptr<Creation> creation);
   void StartForeign(std::shared_ptr<Creation> creation);
+  void AskStart(std::shared_ptr<Creation> creation);
   void SendCreate(std::shared_ptr<Creation> creation);
   void OnCreated(std::shared_ptr<Creation> creation, absl::StatusOr<std::string> answer);
   void FailCreate(std::shared_ptr<Creation> creation, absl::Status status);
-  ShimCall CallOf(const Task& task) const;
   sys::SpawnOptions SpawnFor(const Task& task, ShimAction action) const;
   absl::Status Connect(const TaskPtr& task);
   void Watch(const TaskPtr& task, sys::PidFd process);
   void OnProcessEnd(const TaskPtr& task);
   void DrainLog(const TaskPtr& task);
+
+  // manager_share.cc
+  bool IsShared(const Task& task) const;
+  void JoinSandbox(std::shared_ptr<Creation> creation);
+  void JoinGroup(std::shared_ptr<Creation> creation);
+  void Lead(std::shared_ptr<Creation> creation);
+  void LeaveGroup(const TaskPtr& task);
+  bool WaitForDeparting(const std::shared_ptr<Creation>& creation);
+  void RemoveSocket(const Task& task);
 
   // manager_end.cc
   void OnShimGone(const TaskPtr& task);

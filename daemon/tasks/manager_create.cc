@@ -1,7 +1,5 @@
 // How a task comes to be: the worker's part (records, files, spawn), then the loop's (the shim's answer).
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <utility>
@@ -9,12 +7,13 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "api/any/any.h"
+#include "daemon/tasks/creation.h"
+#include "daemon/tasks/group.h"
 #include "daemon/tasks/manager.h"
 #include "daemon/tasks/runtime_name.h"
 #include "daemon/tasks/shim_command.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/log.h"
-#include "runtime/sys/socket.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::tasks {
@@ -27,15 +26,6 @@ constexpr size_t kMostSaid = 64 << 10;
 std::string Directory(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
 }  // namespace
-
-struct Manager::Creation {
-  TaskPtr task;
-  std::shared_ptr<Ticket> ticket;
-  NewTask what;
-  google::protobuf::Any runtime_options;
-  CreateCallback done;
-  sys::PidFd process;
-};
 
 std::shared_ptr<Manager::Ticket> Manager::CreateTask(const TaskKey& key, NewTask what, CreateCallback done) {
   auto ticket = std::make_shared<Ticket>();
@@ -76,14 +66,26 @@ absl::Status Manager::Prepare(Creation* creation) {
   const std::string& runtime =
       creation->what.runtime_path.empty() ? record.runtime : creation->what.runtime_path;
   GANTRY_ASSIGN_OR_RETURN(const std::string program, ShimProgram(runtime, options_.runtime.runtimes));
-  absl::StatusOr<std::string> binary = FindProgram(program, options_.path, Directory(options_.daemon_binary));
+  absl::StatusOr<std::string> binary =
+      FindProgram(program, options_.path, Directory(options_.host.daemon_binary));
   if (!binary.ok()) return sys::Annotate(binary.status(), absl::StrCat("runtime \"", runtime, "\""));
   task->binary = *binary;
   GANTRY_RETURN_IF_ERROR(MakeBundle(creation, record));
-  if (!IsOurShim(task->binary)) return PrepareForeign(task);
-  GANTRY_ASSIGN_OR_RETURN(task->socket_path, bundles_.SocketPath(task->key, options_.grpc_address));
+  if (!record.sandbox.empty()) {
+    creation->sandbox = record.sandbox;
+    return bundles_.WriteSandbox(task->key, record.sandbox);
+  }
+  if (!IsOurShim(task->binary)) {
+    GANTRY_ASSIGN_OR_RETURN(task->log, MakeShimLog(bundles_.Path(task->key)));
+    return absl::OkStatus();
+  }
+  creation->group = GroupOf(record.spec.value());
+  GANTRY_ASSIGN_OR_RETURN(task->socket_path,
+                          bundles_.SocketPath(task->key, options_.host.grpc_address, creation->group));
   task->bootstrap = {3, absl::StrCat("unix://", task->socket_path), "ttrpc"};
   GANTRY_RETURN_IF_ERROR(bundles_.WriteBootstrap(task->key, task->bootstrap));
+  // The loop knows whether the group has a shim.
+  if (!creation->group.empty()) return absl::OkStatus();
   GANTRY_ASSIGN_OR_RETURN(creation->process, SpawnOurs(task, /*init_fd=*/-1));
   return absl::OkStatus();
 }
@@ -112,70 +114,39 @@ absl::Status Manager::MakeBundle(Creation* creation, const ContainerRecord& reco
   return bundles_.WriteBinary(task->key, task->binary);
 }
 
-ShimCall Manager::CallOf(const Task& task) const {
-  return {task.binary,
-          task.key.ns,
-          task.key.id,
-          bundles_.Path(task.key),
-          options_.grpc_address,
-          options_.ttrpc_address,
-          options_.daemon_binary,
-          options_.debug};
-}
-
 sys::SpawnOptions Manager::SpawnFor(const Task& task, ShimAction action) const {
-  const ShimCall call = CallOf(task);
-  sys::SpawnOptions spawn;
-  spawn.path = task.binary;
-  spawn.argv = ShimArguments(call, action);
-  spawn.env = ShimEnvironment(call, options_.environment, options_.runtime.shim_env);
-  spawn.cwd = call.bundle;
-  return spawn;
+  return ShimSpawn(options_.host, task.binary, task.key, bundles_.Path(task.key), action);
 }
 
-// The short way: the socket exists before its shim, so nobody waits for an answer of `start`, and a daemon that is
-// killed here leaves a record of what it was about to start.
 absl::StatusOr<sys::PidFd> Manager::SpawnOurs(const TaskPtr& task, int init_fd) {
-  absl::StatusOr<sys::UniqueFd> socket = sys::ListenUnix(task->socket_path, SOCK_STREAM, 0600);
-  if (sys::ErrnoOf(socket.status()) == EADDRINUSE) {
-    // Of a shim that was killed: a live one has its bundle, and the bundle was free.
-    unlink(task->socket_path.c_str());
-    socket = sys::ListenUnix(task->socket_path, SOCK_STREAM, 0600);
-  }
-  GANTRY_RETURN_IF_ERROR(socket.status());
-  GANTRY_ASSIGN_OR_RETURN(const sys::UniqueFd log,
-                          sys::OpenAt(AT_FDCWD, absl::StrCat(bundles_.Path(task->key), "/shim.log"),
-                                      O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
-  sys::SpawnOptions spawn = SpawnFor(*task, init_fd < 0 ? ShimAction::kServe : ShimAction::kSucceed);
-  spawn.fds = {{socket->get(), 3}, {log.get(), 2}};
-  if (init_fd >= 0) spawn.fds.emplace_back(init_fd, 4);
-  // As shim/README.md has it: so started, the program is the shim at once, and no child of ours.
-  spawn.session = sys::SpawnOptions::Session::kNewSession;
-  spawn.orphan = true;
-  GANTRY_ASSIGN_OR_RETURN(sys::Spawned spawned, sys::Spawn(spawn));
-  return std::move(spawned.pidfd);
-}
-
-absl::Status Manager::PrepareForeign(const TaskPtr& task) {
-  const std::string fifo = absl::StrCat(bundles_.Path(task->key), "/log");
-  if (mkfifo(fifo.c_str(), 0600) != 0) return sys::ErrnoStatus("mkfifo", fifo);
-  // Also for writing, so that it never is at its end when a shim closes it.
-  GANTRY_ASSIGN_OR_RETURN(task->log, sys::OpenAt(AT_FDCWD, fifo, O_RDWR | O_NONBLOCK));
-  return absl::OkStatus();
+  return SpawnServing(options_.host, task->binary, task->key, bundles_.Path(task->key), task->socket_path,
+                      init_fd);
 }
 
 void Manager::Launch(std::shared_ptr<Creation> creation, absl::Status prepared) {
   const TaskPtr& task = creation->task;
   Watch(task, std::move(creation->process));
   if (!prepared.ok()) return FailCreate(creation, prepared);
+  if (!creation->sandbox.empty()) return JoinSandbox(creation);
   if (task->socket_path.empty()) return StartForeign(creation);
+  if (!creation->group.empty()) return JoinGroup(creation);
+  ConnectAndCreate(creation);
+}
+
+void Manager::ConnectAndCreate(std::shared_ptr<Creation> creation) {
+  const TaskPtr& task = creation->task;
+  task->address = task->bootstrap.address;
   if (absl::Status status = Connect(task); !status.ok()) return FailCreate(creation, status);
   SendCreate(creation);
 }
 
 void Manager::StartForeign(std::shared_ptr<Creation> creation) {
+  DrainLog(creation->task);
+  AskStart(creation);
+}
+
+void Manager::AskStart(std::shared_ptr<Creation> creation) {
   const TaskPtr& task = creation->task;
-  DrainLog(task);
   // Shims of containerd 1.7 to 2.2 take the options as they are; older ones don't look, newer ones understand both.
   std::string input;
   if (!creation->runtime_options.type_url().empty()) input = creation->runtime_options.SerializeAsString();
@@ -188,6 +159,8 @@ void Manager::StartForeign(std::shared_ptr<Creation> creation) {
         absl::Status status = bootstrap.status();
         if (status.ok()) {
           task->bootstrap = *bootstrap;
+          if (WaitForDeparting(creation)) return;
+          task->address = task->bootstrap.address;
           status = bundles_.WriteBootstrap(task->key, task->bootstrap);
         }
         if (status.ok()) status = Connect(task);
@@ -238,13 +211,7 @@ void Manager::DrainLog(const TaskPtr& task) {
   if (!task->log.valid()) return;
   const absl::Status status =
       parts_.loop->Add(task->log.get(), EPOLLIN, [weak = std::weak_ptr<Task>(task)](uint32_t) {
-        const TaskPtr task = weak.lock();
-        if (task == nullptr) return;
-        char buffer[4096];
-        const ssize_t size = read(task->log.get(), buffer, sizeof(buffer));
-        // A shim's lines are in the log's format already.
-        if (size > 0)
-          sys::WriteAll(STDERR_FILENO, absl::string_view(buffer, static_cast<size_t>(size))).IgnoreError();
+        if (const TaskPtr task = weak.lock()) CopyShimLog(task->log.get());
       });
   if (!status.ok())
     log::Warn("cannot read a shim's messages", {{"id", task->key.id}, {"error", status.ToString()}});
@@ -272,6 +239,8 @@ void Manager::OnCreated(std::shared_ptr<Creation> creation, absl::StatusOr<std::
   log::Debug("task created", {{"ns", task->key.ns}, {"id", task->key.id}, {"pid", absl::StrCat(task->pid)}});
   creation->done(task->pid);
   HoldInit(task);
+  // One that it joined: its end is to be seen as soon as that of its own.
+  if (!task->process.valid() && (task->sandboxed || !creation->group.empty())) AskProcess(task);
   Settle(task);
 }
 

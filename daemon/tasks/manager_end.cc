@@ -1,6 +1,5 @@
 // How a task ends: deleted by its client, or left behind by a shim that died.
 #include <signal.h>
-#include <unistd.h>
 
 #include <utility>
 
@@ -8,6 +7,7 @@
 #include "api/any/any.h"
 #include "api/proto/containerd/events/task.pb.h"
 #include "daemon/tasks/manager.h"
+#include "daemon/tasks/runtime_name.h"
 #include "daemon/tasks/shim_command.h"
 #include "runtime/sys/clock.h"
 #include "runtime/sys/log.h"
@@ -87,6 +87,17 @@ void Manager::CleanAfterShim(const TaskPtr& task) {
 }
 
 void Manager::RunDelete(const TaskPtr& task, std::function<void(shim::DeleteResponse)> done) {
+  if (task->sandboxed && !IsOurShim(task->binary)) {
+    // As containerd does: such a container is its sandbox's affair.
+    parts_.loop->Post([task, done = std::move(done)] {
+      shim::DeleteResponse end;
+      end.set_pid(task->pid);
+      end.set_exit_status(kKilled);
+      *end.mutable_exited_at() = Now();
+      done(end);
+    });
+    return;
+  }
   RunShimCommand(parts_.loop, SpawnFor(*task, ShimAction::kDelete), "", options_.timeouts.shim_cleanup,
                  [task, done = std::move(done)](absl::StatusOr<std::string> output) {
                    shim::DeleteResponse end;
@@ -134,9 +145,9 @@ void Manager::PublishEnd(const Task& task, const shim::DeleteResponse& end) {
     log::Error("cannot publish the end of a task", {{"id", task.key.id}, {"error", status.ToString()}});
 }
 
-// Asks the shim to end, and calls `done` when it has. One that does not is killed.
+// Asks the shim to end, and calls `done` when it has. One that does not is killed. One that others need goes on.
 void Manager::EndShim(const TaskPtr& task, std::function<void()> done) {
-  if (task->client == nullptr || task->client->closed()) {
+  if (task->client == nullptr || task->client->closed() || IsShared(*task)) {
     parts_.loop->Post(std::move(done));
     return;
   }
@@ -163,7 +174,7 @@ void Manager::OnEndTimeout(const TaskPtr& task) {
 // Takes the task out of the books; its place is free afterwards.
 void Manager::Bury(const TaskPtr& task) {
   Disconnect(task);
-  if (!task->socket_path.empty()) unlink(task->socket_path.c_str());
+  RemoveSocket(*task);
   absl::StatusOr<std::string> discarded = bundles_.Discard(task->key);
   if (!discarded.ok()) {
     log::Error("cannot remove a bundle", {{"id", task->key.id}, {"error", discarded.status().ToString()}});
@@ -222,7 +233,7 @@ void Manager::OnDeleted(const TaskPtr& task, absl::StatusOr<std::string> answer,
     *task->end->mutable_exited_at() = response.exited_at();
   }
   // The place is made free at once; the shim ends in its own time.
-  if (!task->socket_path.empty()) unlink(task->socket_path.c_str());
+  RemoveSocket(*task);
   auto place = std::make_shared<Task>(task->key);
   place->when_settled = std::move(task->when_settled);
   departing_.insert(task);
@@ -231,6 +242,7 @@ void Manager::OnDeleted(const TaskPtr& task, absl::StatusOr<std::string> answer,
     AnswerAllWaits(task, absl::NotFoundError(absl::StrCat("task ", task->key.id, " was deleted")));
     Disconnect(task);
     departing_.erase(task);
+    Settle(task);
   });
   tasks_[task->key] = place;
   place->phase = Phase::kEnding;

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "daemon/server/identifier.h"
 #include "daemon/tasks/manager.h"
 #include "daemon/tasks/runtime_name.h"
@@ -44,10 +45,12 @@ void Manager::LoadOne(const TaskKey& key) {
   absl::Status status = bootstrap.status();
   if (bootstrap.ok()) {
     task->bootstrap = *bootstrap;
-    if (IsOurShim(task->binary)) {
-      if (absl::StatusOr<std::string> path = bundles_.SocketPath(key, options_.grpc_address); path.ok()) {
-        task->socket_path = *path;
-      }
+    task->address = bootstrap->address;
+    task->sandboxed = bundles_.IsSandboxed(key);
+    // Its own, or its group's.
+    absl::string_view path = bootstrap->address;
+    if (IsOurShim(task->binary) && !task->sandboxed && absl::ConsumePrefix(&path, "unix://")) {
+      task->socket_path = std::string(path);
     }
     status = Connect(task);
   }
@@ -71,7 +74,7 @@ void Manager::TakeBack(const TaskPtr& task) {
   log::Warn("taking back a task whose creation was cut off", {{"ns", task->key.ns}, {"id", task->key.id}});
   task->phase = Phase::kEnding;
   parts_.bulk->Submit([this, task] {
-    EndUnfinished({task->key, bundles_.Path(task->key), task->binary, options_.grpc_address},
+    EndUnfinished({task->key, bundles_.Path(task->key), task->binary, options_.host.grpc_address},
                   options_.timeouts.shim_cleanup);
     parts_.loop->Post([this, task] { CleanAfterShim(task); });
   });

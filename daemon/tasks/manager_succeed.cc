@@ -40,6 +40,7 @@ void Manager::SucceedOrClean(const TaskPtr& task) {
     return CleanAfterShim(task);
   }
   task->succeeding = true;
+  LeaveGroup(task);
   auto init = std::make_shared<sys::PidFd>(std::move(task->init));
   parts_.records->Submit([this, task, init] {
     auto process = std::make_shared<absl::StatusOr<sys::PidFd>>(SpawnSuccessor(task, init.get()));

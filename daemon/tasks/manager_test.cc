@@ -13,6 +13,7 @@
 #include "api/any/any.h"
 #include "api/proto/containerd/events/task.pb.h"
 #include "api/ttrpc/server.h"
+#include "runtime/sys/clock.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/socket.h"
 
@@ -21,6 +22,8 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
+using testing::UnorderedElementsAre;
 
 constexpr char kScript[] = R"(#!/bin/sh
 for action; do :; done
@@ -34,7 +37,8 @@ esac
 // Serves the task service, version 2, as a shim does.
 class FakeShim {
  public:
-  FakeShim(sys::EventLoop* loop, const std::string& path) : server_(std::make_unique<ttrpc::Server>(loop)) {
+  FakeShim(sys::EventLoop* loop, const std::string& path, std::string service = "containerd.task.v2.Task")
+      : service_(std::move(service)), server_(std::make_unique<ttrpc::Server>(loop)) {
     Answer("Create", [this] {
       shim::CreateTaskResponse response;
       response.set_pid(4242);
@@ -54,12 +58,12 @@ class FakeShim {
                         deleting.push_back(std::move(respond));
                       });
     Answer("Connect", [] { return shim::ConnectResponse().SerializeAsString(); });
-    server_->Register("containerd.task.v2.Task", "Shutdown",
+    server_->Register(service_, "Shutdown",
                       [this, loop](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) {
                         respond(std::string());
                         loop->Post([this] { Die(); });
                       });
-    server_->Register("containerd.task.v2.Task", "Wait",
+    server_->Register(service_, "Wait",
                       [this](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) {
                         waiting.push_back(std::move(respond));
                       });
@@ -74,7 +78,7 @@ class FakeShim {
   }
   void Answer(const std::string& method, std::function<absl::StatusOr<std::string>()> answer) {
     server_->Register(
-        "containerd.task.v2.Task", method,
+        service_, method,
         [answer](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) { respond(answer()); });
   }
   void Die() {
@@ -91,6 +95,7 @@ class FakeShim {
   bool slow_delete = false;
 
  private:
+  const std::string service_;
   std::unique_ptr<ttrpc::Server> server_;
 };
 
@@ -103,12 +108,12 @@ class ManagerTest : public testing::Test {
     ASSERT_TRUE(sys::WriteFileAtomic(AT_FDCWD, script_, kScript, 0755, sys::Durability::kVolatile).ok());
     options_.root = Path("r");
     options_.state = Path("s");
-    options_.grpc_address = Path("c.sock");
-    options_.ttrpc_address = Path("c.sock.ttrpc");
-    options_.daemon_binary = Path("gantryd");
+    options_.host.grpc_address = Path("c.sock");
+    options_.host.ttrpc_address = Path("c.sock.ttrpc");
+    options_.host.daemon_binary = Path("gantryd");
     options_.path = "/bin:/usr/bin";
-    options_.environment = {"PATH=/bin:/usr/bin", "FAKE_SOCKET=" + Path("shim.sock"),
-                            "FAKE_LOG=" + Path("log")};
+    options_.host.environment = {"PATH=/bin:/usr/bin", "FAKE_SOCKET=" + Path("shim.sock"),
+                                 "FAKE_LOG=" + Path("log")};
     options_.timeouts.shim_shutdown = absl::Milliseconds(500);
     exchange_.Subscribe(nullptr, [this](const std::shared_ptr<const events::Envelope>& envelope) {
       topics_.push_back(envelope->topic());
@@ -129,14 +134,23 @@ class ManagerTest : public testing::Test {
   void Open() {
     records_.emplace("records", 1);
     bulk_.emplace("bulk", 1);
-    Manager::Parts parts{loop_.get(), &*records_, &*bulk_, &exchange_,
+    Manager::Parts parts{loop_.get(),
+                         &*records_,
+                         &*bulk_,
+                         &exchange_,
                          [](const TaskKey& key) -> absl::StatusOr<ContainerRecord> {
                            if (key.id == "none") return absl::NotFoundError("no container none");
                            ContainerRecord record;
                            record.runtime =
                                key.id == "odd" ? "io.containerd.absent.v9" : "io.containerd.fake.v2";
                            any::PackJson(any::kRuntimeSpec, "{}", &record.spec);
+                           if (key.id.starts_with("in-")) record.sandbox = key.id.substr(3);
                            return record;
+                         },
+                         [this](const TaskKey& key) -> absl::StatusOr<Bootstrap> {
+                           const auto it = sandboxes_.find(key.id);
+                           if (it == sandboxes_.end()) return absl::NotFoundError("no sandbox " + key.id);
+                           return it->second;
                          }};
     manager_ = *Manager::Create(std::move(parts), options_);
   }
@@ -178,6 +192,7 @@ class ManagerTest : public testing::Test {
   std::unique_ptr<sys::EventLoop> loop_;
   events::Exchange exchange_;
   std::vector<std::string> topics_;
+  std::map<std::string, Bootstrap> sandboxes_;
   std::unique_ptr<FakeShim> shim_;
   std::unique_ptr<Manager> manager_;
   std::optional<server::WorkerPool> records_, bulk_;
@@ -243,7 +258,7 @@ TEST_F(ManagerTest, CreateThatFailsLeavesNothing) {
 }
 
 TEST_F(ManagerTest, ShimThatDoesNotStartTellsWhy) {
-  options_.environment.push_back("FAKE_BROKEN=1");
+  options_.host.environment.push_back("FAKE_BROKEN=1");
   Open();
   EXPECT_THAT(std::string(Create("c1").status().message()), HasSubstr("cannot start"));
   EXPECT_FALSE(Exists(Bundle("c1")));
@@ -310,6 +325,57 @@ TEST_F(ManagerTest, ExitThatAShimSendsTwiceIsPublishedOnce) {
   EXPECT_TRUE(manager_->Forward(envelope).ok());
   EXPECT_TRUE(manager_->Forward(envelope).ok());
   EXPECT_THAT(topics_, ElementsAre("/tasks/exit"));
+  shim_->Die();
+  Until([&] { return topics_.size() == 2; });
+  EXPECT_THAT(topics_, ElementsAre("/tasks/exit", "/tasks/delete"));
+}
+
+// A foreign shim groups by answering `start` with the address of one that runs.
+TEST_F(ManagerTest, TasksThatShareAShimEndEachForItself) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  ASSERT_TRUE(Create("c2").ok());
+  ASSERT_TRUE(Delete("c1").ok());
+  EXPECT_FALSE(Exists(Bundle("c1")));
+  const sys::Deadline later = sys::Deadline::After(2 * options_.timeouts.shim_shutdown);
+  while (!later.Passed()) ASSERT_TRUE(loop_->RunOnce(absl::Milliseconds(20)).ok());
+  EXPECT_TRUE(shim_->alive()) << "the other one needs it";
+  EXPECT_THAT(manager_->List("ns"), ElementsAre(TaskKey{"ns", "c2"}));
+  ASSERT_TRUE(Create("c1").ok());
+  Reopen();
+  Until([&] { return manager_->List("ns").size() == 2; });
+  ASSERT_TRUE(Delete("c2").ok());
+  ASSERT_TRUE(Delete("c1").ok());
+  Until([&] { return !shim_->alive(); });
+}
+
+TEST_F(ManagerTest, DeathOfASharedShimIsToldForEachTask) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  ASSERT_TRUE(Create("c2").ok());
+  shim_->Die();
+  Until([&] { return topics_.size() == 4; });
+  EXPECT_THAT(topics_, UnorderedElementsAre("/tasks/exit", "/tasks/exit", "/tasks/delete", "/tasks/delete"));
+  EXPECT_THAT(manager_->List("ns"), ElementsAre());
+}
+
+TEST_F(ManagerTest, AContainerOfASandboxIsMadeInItsShim) {
+  sandboxes_["pod"] = {3, "unix://" + Path("pod.sock"), "ttrpc"};
+  Open();
+  EXPECT_TRUE(absl::IsNotFound(Create("in-none").status()));
+  EXPECT_FALSE(Exists(Bundle("in-none")));
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("pod.sock"), "containerd.task.v3.Task");
+  ASSERT_TRUE(Create("in-pod").ok());
+  EXPECT_EQ(*sys::ReadFileAt(AT_FDCWD, Bundle("in-pod") + "/sandbox", 100), "pod");
+  EXPECT_THAT(Log(), Not(HasSubstr("start")));
+  Reopen();
+  Until([&] { return manager_->List("ns").size() == 1; });
+  ASSERT_TRUE(Delete("in-pod").ok());
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(loop_->RunOnce(absl::Milliseconds(20)).ok());
+  EXPECT_TRUE(shim_->alive()) << "it is the sandbox's";
+  ASSERT_TRUE(Create("in-pod").ok());
   shim_->Die();
   Until([&] { return topics_.size() == 2; });
   EXPECT_THAT(topics_, ElementsAre("/tasks/exit", "/tasks/delete"));

@@ -48,9 +48,14 @@ struct Task {
 
   const TaskKey key;
   Phase phase = Phase::kCreating;
-  std::string binary;       // the shim's program
-  Bootstrap bootstrap;      // where it listens
-  std::string socket_path;  // the socket that the daemon made for it; empty for a foreign shim
+  std::string binary;      // the shim's program
+  Bootstrap bootstrap;     // where it listens
+  std::string address;     // the same, on the loop only: tasks with the same one share a shim
+  bool sandboxed = false;  // the shim is its sandbox's
+  bool leads = false;      // the shim of its group is being started for it; the others wait
+  std::vector<std::function<void()>> when_spawned;
+  std::string
+      socket_path;  // the socket that the daemon made for it; empty for a foreign shim and for a sandbox's
   std::unique_ptr<ttrpc::Client> client;
   sys::PidFd process;      // the shim, while it is known to live; watched by the loop
   std::string last_words;  // what our shim wrote before it ended in the middle of a creation

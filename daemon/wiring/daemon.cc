@@ -12,7 +12,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "api/proto/containerd/services/mounts/v1/mounts.grpc.pb.h"
-#include "api/proto/containerd/services/sandbox/v1/sandbox.grpc.pb.h"
 #include "api/proto/containerd/services/streaming/v1/streaming.grpc.pb.h"
 #include "api/proto/containerd/services/transfer/v1/transfer.grpc.pb.h"
 #include "daemon/server/listener.h"
@@ -128,8 +127,6 @@ absl::Status Daemon::State::Serve() {
   services.push_back(std::make_unique<services::VersionService>(GANTRY_VERSION, Revision()));
   // Not built yet: every method answers UNIMPLEMENTED, which clients take for "this daemon has none".
   services.push_back(std::make_unique<containerd::services::mounts::v1::Mounts::CallbackService>());
-  services.push_back(std::make_unique<containerd::services::sandbox::v1::Store::CallbackService>());
-  services.push_back(std::make_unique<containerd::services::sandbox::v1::Controller::CallbackService>());
   services.push_back(std::make_unique<containerd::services::streaming::v1::Streaming::CallbackService>());
   services.push_back(std::make_unique<containerd::services::transfer::v1::Transfer::CallbackService>());
   // Last: by now every part has told its name.
@@ -153,6 +150,7 @@ void Daemon::State::Stop() {
   server->StopAccepting();
   events->Stop();
   runtime->manager->Stop();
+  runtime->sandboxes->Stop();
   // Off the loop's thread: calls that still run need the loop.
   stopper = std::thread([this] {
     server->Shutdown(kGrace);

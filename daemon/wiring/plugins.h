@@ -18,6 +18,8 @@ inline constexpr char kInternalPlugin[] = "io.containerd.internal.v1";
 inline constexpr char kLeasePlugin[] = "io.containerd.lease.v1";
 inline constexpr char kMetadataPlugin[] = "io.containerd.metadata.v1";
 inline constexpr char kRuntimePlugin[] = "io.containerd.runtime.v2";
+inline constexpr char kSandboxControllerPlugin[] = "io.containerd.sandbox.controller.v1";
+inline constexpr char kSandboxStorePlugin[] = "io.containerd.sandbox.store.v1";
 inline constexpr char kServicePlugin[] = "io.containerd.service.v1";
 inline constexpr char kSnapshotterPlugin[] = "io.containerd.snapshotter.v1";
 

@@ -16,6 +16,7 @@
 #include "daemon/filters/filter.h"
 #include "daemon/metadata/containers.h"
 #include "daemon/services/mounts.h"
+#include "daemon/services/sandbox_services.h"
 #include "daemon/services/tasks_service.h"
 #include "daemon/tasks/runtime_name.h"
 #include "daemon/tasks/shim_command.h"
@@ -41,7 +42,7 @@ void AddOptDirectory(const std::string& path, tasks::ManagerOptions* options) {
   options->path = absl::StrCat(path, "/bin:", options->path);
   const char* const libraries = getenv("LD_LIBRARY_PATH");
   std::vector<std::string> environment;
-  for (std::string& variable : options->environment) {
+  for (std::string& variable : options->host.environment) {
     if (!absl::StartsWith(variable, "PATH=") && !absl::StartsWith(variable, "LD_LIBRARY_PATH=")) {
       environment.push_back(std::move(variable));
     }
@@ -51,24 +52,25 @@ void AddOptDirectory(const std::string& path, tasks::ManagerOptions* options) {
   const bool more = libraries != nullptr && libraries[0] != '\0';
   environment.push_back(
       absl::StrCat("LD_LIBRARY_PATH=", path, "/lib", more ? ":" : "", more ? libraries : ""));
-  options->environment = std::move(environment);
+  options->host.environment = std::move(environment);
 }
 
 absl::StatusOr<tasks::ManagerOptions> OptionsFrom(const config::Config& config) {
   tasks::ManagerOptions options;
   options.root = config.root;
   options.state = config.state;
-  options.grpc_address = config.grpc.socket.address;
-  options.ttrpc_address = config.TtrpcAddress();
-  GANTRY_ASSIGN_OR_RETURN(options.daemon_binary, OwnBinary());
+  options.host.grpc_address = config.grpc.socket.address;
+  options.host.ttrpc_address = config.TtrpcAddress();
+  GANTRY_ASSIGN_OR_RETURN(options.host.daemon_binary, OwnBinary());
   for (char** variable = environ; *variable != nullptr; ++variable)
-    options.environment.emplace_back(*variable);
+    options.host.environment.emplace_back(*variable);
   const char* const path = getenv("PATH");
   options.path = path == nullptr ? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" : path;
   AddOptDirectory(config.opt_path, &options);
   options.runtime = config.runtime;
+  options.host.shim_env = config.runtime.shim_env;
   options.timeouts = config.timeouts;
-  options.debug = log::Enabled(log::Level::kDebug);
+  options.host.debug = log::Enabled(log::Level::kDebug);
   return options;
 }
 
@@ -78,11 +80,11 @@ absl::StatusOr<google::protobuf::Any> ShimInfo(sys::EventLoop* loop, const tasks
   GANTRY_ASSIGN_OR_RETURN(auto asked, any::Unpack<containerd::types::RuntimeRequest>(request));
   GANTRY_ASSIGN_OR_RETURN(const std::string program,
                           tasks::ShimProgram(asked.runtime_path(), options.runtime.runtimes));
-  const std::string own = options.daemon_binary.substr(0, options.daemon_binary.rfind('/'));
+  const std::string own = options.host.daemon_binary.substr(0, options.host.daemon_binary.rfind('/'));
   sys::SpawnOptions spawn;
   GANTRY_ASSIGN_OR_RETURN(spawn.path, tasks::FindProgram(program, options.path, own));
   spawn.argv = {spawn.path, "-info"};
-  spawn.env = options.environment;
+  spawn.env = options.host.environment;
   std::string input;
   if (asked.has_options()) input = asked.options().SerializeAsString();
   struct Answer {
@@ -109,13 +111,22 @@ absl::StatusOr<google::protobuf::Any> ShimInfo(sys::EventLoop* loop, const tasks
   return packed;
 }
 
-absl::StatusOr<tasks::ContainerRecord> Lookup(const metadata::Containers& containers,
-                                              const tasks::TaskKey& key) {
-  GANTRY_ASSIGN_OR_RETURN(metadata::Container container, containers.Get({key.ns, ""}, key.id));
+absl::StatusOr<tasks::ContainerRecord> Lookup(const Storage& storage, const tasks::TaskKey& key) {
+  GANTRY_ASSIGN_OR_RETURN(metadata::Container container, storage.containers->Get({key.ns, ""}, key.id));
   tasks::ContainerRecord record;
   record.runtime = container.runtime().name();
   record.runtime_options.Swap(container.mutable_runtime()->mutable_options());
   record.spec.Swap(container.mutable_spec());
+  if (container.sandbox().empty()) return record;
+  const absl::Status known = storage.sandboxes->Get({key.ns, ""}, container.sandbox()).status();
+  if (known.ok()) {
+    record.sandbox = container.sandbox();
+  } else if (absl::IsNotFound(known)) {
+    // As with containerd: of a client that knows no records of sandboxes. It gets a shim as any other.
+    log::Warn("no record of a container's sandbox", {{"id", key.id}, {"sandbox", container.sandbox()}});
+  } else {
+    return known;
+  }
   return record;
 }
 
@@ -216,6 +227,21 @@ std::unique_ptr<tasks::HealthMonitor> MakeHealthMonitor(const Core& core, Storag
   return std::make_unique<tasks::HealthMonitor>(std::move(parts));
 }
 
+absl::Status AddSandboxes(Core& core, Storage* storage, const tasks::ManagerOptions& options,
+                          Runtime* runtime, Services* services) {
+  GANTRY_ASSIGN_OR_RETURN(
+      runtime->sandboxes,
+      sandbox::Controller::Create({core.loop, core.records, core.bulk, core.exchange}, options));
+  services->push_back(std::make_unique<services::SandboxStoreService>(&*storage->sandboxes, core.records));
+  services->push_back(std::make_unique<services::SandboxControllerService>(runtime->sandboxes.get(),
+                                                                           core.loop, core.exchange));
+  core.plugins.push_back(Plugin(kSandboxStorePlugin, "local"));
+  core.plugins.push_back(Plugin(kSandboxControllerPlugin, sandbox::kControllerName));
+  core.plugins.push_back(Plugin(kGrpcPlugin, "sandboxes"));
+  core.plugins.push_back(Plugin(kGrpcPlugin, "sandbox-controllers"));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, Storage* storage, sys::UniqueFd event_socket,
@@ -223,12 +249,17 @@ absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(Core& core, Storage* storag
   GANTRY_ASSIGN_OR_RETURN(const tasks::ManagerOptions options, OptionsFrom(*core.config));
   auto runtime = std::make_unique<Runtime>();
   tasks::Manager::Parts parts{
-      core.loop, core.records, core.bulk, core.exchange,
-      [containers = &*storage->containers](const tasks::TaskKey& key) { return Lookup(*containers, key); }};
+      core.loop,
+      core.records,
+      core.bulk,
+      core.exchange,
+      [storage](const tasks::TaskKey& key) { return Lookup(*storage, key); },
+      [runtime = runtime.get()](const tasks::TaskKey& key) { return runtime->sandboxes->Endpoint(key); }};
   GANTRY_ASSIGN_OR_RETURN(runtime->manager, tasks::Manager::Create(std::move(parts), options));
+  GANTRY_RETURN_IF_ERROR(AddSandboxes(core, storage, options, runtime.get(), services));
   GANTRY_ASSIGN_OR_RETURN(
       runtime->endpoint,
-      tasks::EventEndpoint::Start(core.loop, std::move(event_socket), options.ttrpc_address,
+      tasks::EventEndpoint::Start(core.loop, std::move(event_socket), options.host.ttrpc_address,
                                   [manager = runtime->manager.get()](containerd::types::Envelope envelope) {
                                     return manager->Forward(std::move(envelope));
                                   }));

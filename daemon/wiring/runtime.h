@@ -1,11 +1,12 @@
-// What runs containers: the task manager, the socket for the shims' events, the restart monitor, and the service of
-// tasks.
+// What runs containers: the task manager, the sandbox controller, the socket for the shims' events, the monitors, and
+// the services of tasks and sandboxes.
 #ifndef GANTRY_DAEMON_WIRING_RUNTIME_H_
 #define GANTRY_DAEMON_WIRING_RUNTIME_H_
 
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "daemon/sandbox/controller.h"
 #include "daemon/services/checkpoint_images.h"
 #include "daemon/tasks/event_endpoint.h"
 #include "daemon/tasks/health_monitor.h"
@@ -20,6 +21,7 @@ namespace gantry::wiring {
 // Must be destroyed after the workers, on the loop's thread. Members in the order of their making.
 struct Runtime {
   std::unique_ptr<tasks::Manager> manager;
+  std::unique_ptr<sandbox::Controller> sandboxes;
   std::unique_ptr<tasks::EventEndpoint> endpoint;
   std::unique_ptr<tasks::RestartMonitor> restarts;
   std::unique_ptr<tasks::HealthMonitor> health;

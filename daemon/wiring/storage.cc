@@ -131,6 +131,7 @@ absl::StatusOr<std::unique_ptr<Storage>> MakeStorage(Core& core, Services* servi
     return snapshots->HoldingsOf(ns);
   });
   storage->containers.emplace(database);
+  storage->sandboxes.emplace(database);
   storage->images.emplace(database);
   storage->leases.emplace(database);
   StartCollector(core, storage.get());

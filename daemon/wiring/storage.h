@@ -19,6 +19,7 @@
 #include "daemon/metadata/images.h"
 #include "daemon/metadata/leases.h"
 #include "daemon/metadata/namespaces.h"
+#include "daemon/metadata/sandboxes.h"
 #include "daemon/wiring/core.h"
 #include "snapshotter/snapshotter.h"
 
@@ -34,6 +35,7 @@ struct Storage {
   std::unique_ptr<gc::Snapshots> snapshots;
   std::optional<metadata::Namespaces> namespaces;
   std::optional<metadata::Containers> containers;
+  std::optional<metadata::Sandboxes> sandboxes;
   std::optional<metadata::Images> images;
   std::optional<metadata::Leases> leases;
   std::optional<gc::Collector> collector;

@@ -17,6 +17,7 @@
 #include "runtime/sys/file.h"
 #include "runtime/sys/pidfd.h"
 #include "runtime/sys/status.h"
+#include "shim/bootstrap/group.h"
 #include "shim/bootstrap/socket.h"
 #include "shim/builder/program_engine.h"
 #include "shim/builder/saved_state.h"
@@ -65,10 +66,15 @@ absl::Status KillContainer(const SavedState& state) {
   return cgroup.Delete(kPatience);
 }
 
-std::string SocketOf(const Options& options) {
+void RemoveSocket(const Options& options) {
+  const std::string group = GroupOfBundle(options.bundle);
   const absl::StatusOr<std::string> address = sys::ReadFileAt(AT_FDCWD, options.bundle + "/address", 4096);
-  if (address.ok()) return std::string(absl::StripPrefix(*address, "unix://"));
-  return SocketPath(kDefaultSocketDirectory, options.grpc_address, options.namespace_name, options.id);
+  const std::string path = address.ok()
+                               ? std::string(absl::StripPrefix(*address, "unix://"))
+                               : SocketPath(kDefaultSocketDirectory, options.grpc_address,
+                                            options.namespace_name, group.empty() ? options.id : group);
+  // The others of the group may go on with it.
+  if (group.empty() || !IsServed(path)) unlink(path.c_str());
 }
 
 }  // namespace
@@ -87,7 +93,7 @@ absl::StatusOr<std::string> CleanUp(const Options& options) {
   if (const absl::StatusOr<ExitRecord> recorded = ReadExitRecord(options.bundle); recorded.ok()) {
     exit = *recorded;
   }
-  unlink(SocketOf(options).c_str());
+  RemoveSocket(options);
   containerd::task::v3::DeleteResponse response;
   response.set_pid(static_cast<uint32_t>(exit.pid));
   response.set_exit_status(exit.status);

@@ -17,6 +17,7 @@
 #include "runtime/sys/status.h"
 #include "shim/bootstrap/cleanup.h"
 #include "shim/bootstrap/detach.h"
+#include "shim/bootstrap/group.h"
 #include "shim/bootstrap/info.h"
 #include "shim/bootstrap/options.h"
 #include "shim/bootstrap/protocol.h"
@@ -55,22 +56,28 @@ void Serve(const Options& options, std::string socket_path, sys::UniqueFd listen
 absl::Status Start(Options options) {
   GANTRY_ASSIGN_OR_RETURN(const std::string input, sys::ReadAll(0, kMaxInputBytes));
   const StartInput start = ReadStartInput(input, &options);
-  const std::string path = SocketPath(start.socket_dir.empty() ? kDefaultSocketDirectory : start.socket_dir,
-                                      options.grpc_address, options.namespace_name, options.id);
+  const std::string group = GroupOfBundle(options.bundle);
+  const std::string path =
+      SocketPath(start.socket_dir.empty() ? kDefaultSocketDirectory : start.socket_dir, options.grpc_address,
+                 options.namespace_name, group.empty() ? options.id : group);
   const std::string address = absl::StrCat("unix://", path);
-  GANTRY_ASSIGN_OR_RETURN(sys::UniqueFd listening, ListenAt(path));
-  absl::Status status;
+  const std::string answer = FormatStartAnswer(start.answer, address, options.max_version);
+  absl::StatusOr<sys::UniqueFd> listening = ListenAt(path);
+  // Another one of the group has a shim, which takes this container too.
+  const bool joins = absl::IsAlreadyExists(listening.status()) && !group.empty() && IsServed(path);
+  if (!joins) GANTRY_RETURN_IF_ERROR(listening.status());
   // 1.6 looks for it when it comes back.
-  status = sys::WriteFileAtomic(AT_FDCWD, "address", address, 0600, sys::Durability::kVolatile);
+  absl::Status status = sys::WriteFileAtomic(AT_FDCWD, "address", address, 0600, sys::Durability::kVolatile);
+  if (joins) return status.ok() ? sys::WriteAll(1, answer) : status;
   if (status.ok() && !start.shim_cgroup.empty()) status = JoinShimCgroup(start.shim_cgroup);
   if (status.ok()) {
-    status = Detach(options.bundle + "/log", [&] { Serve(options, path, std::move(listening)); });
+    status = Detach(options.bundle + "/log", [&] { Serve(options, path, *std::move(listening)); });
   }
   if (!status.ok()) {
     unlink(path.c_str());
     return status;
   }
-  return sys::WriteAll(1, FormatStartAnswer(start.answer, address, options.max_version));
+  return sys::WriteAll(1, answer);
 }
 
 absl::Status ServeGiven(const Options& options) {

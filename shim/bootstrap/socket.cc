@@ -47,6 +47,13 @@ absl::StatusOr<sockaddr_un> AddressOf(const std::string& path) {
   return address;
 }
 
+bool Answers(const sockaddr_un& address) {
+  sys::UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return probe.valid() &&
+         (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 ||
+          errno == EAGAIN);
+}
+
 // Nobody listens at `path`: what is there is left over from a shim that was killed.
 absl::Status RemoveStale(const std::string& path, const sockaddr_un& address) {
   struct stat info;
@@ -54,12 +61,7 @@ absl::Status RemoveStale(const std::string& path, const sockaddr_un& address) {
   if (!S_ISSOCK(info.st_mode)) {
     return absl::AlreadyExistsError(absl::StrCat(path, " exists and is no socket; it is left alone"));
   }
-  sys::UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!probe) return sys::ErrnoStatus("socket", "");
-  if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 ||
-      errno == EAGAIN) {
-    return absl::AlreadyExistsError(absl::StrCat("a shim serves ", path, " already"));
-  }
+  if (Answers(address)) return absl::AlreadyExistsError(absl::StrCat("a shim serves ", path, " already"));
   if (unlink(path.c_str()) != 0 && errno != ENOENT) return sys::ErrnoStatus("unlink", path);
   return absl::OkStatus();
 }
@@ -72,6 +74,11 @@ std::string SocketPath(absl::string_view directory, absl::string_view grpc_addre
                                  ? absl::StrCat(namespace_name, "/", group)
                                  : absl::StrCat(grpc_address, "/", namespace_name, "/", group);
   return absl::StrCat(directory, "/", sys::Sha256Hex(CleanPath(joined)));
+}
+
+bool IsServed(const std::string& path) {
+  const absl::StatusOr<sockaddr_un> address = AddressOf(path);
+  return address.ok() && Answers(*address);
 }
 
 absl::StatusOr<sys::UniqueFd> ListenAt(const std::string& path) {

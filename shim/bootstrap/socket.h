@@ -20,6 +20,9 @@ inline constexpr char kDefaultSocketDirectory[] = "/run/containerd/s";
 std::string SocketPath(absl::string_view directory, absl::string_view grpc_address,
                        absl::string_view namespace_name, absl::string_view group);
 
+// Somebody listens at `path`.
+bool IsServed(const std::string& path);
+
 // Binds and listens at `path`, making its directory (0700) if need be. A socket that nobody serves is
 // replaced; ALREADY_EXISTS if somebody does. ALREADY_EXISTS also for anything there that is no socket.
 absl::StatusOr<sys::UniqueFd> ListenAt(const std::string& path);

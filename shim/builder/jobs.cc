@@ -1,6 +1,7 @@
 #include "shim/builder/jobs.h"
 
 #include <fcntl.h>
+#include <rapidjson/document.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -38,6 +39,33 @@ std::string SeccompCacheOf(const std::string& bundle) {
   return end == std::string::npos ? "" : bundle.substr(0, end) + "/seccomp";
 }
 
+void JoinNetwork(const std::string& path, oci::Spec* spec) {
+  if (path.empty() || !spec->linux.has_value()) return;
+  for (oci::Namespace& ns : spec->linux->namespaces) {
+    if (ns.type == oci::NamespaceType::kNetwork && ns.path.empty()) ns.path = path;
+  }
+}
+
+// A sandbox's configuration is kin to a specification, no more: only the process is looked at.
+absl::Status FindProcessHere(const std::string& bundle) {
+  const std::string path = bundle + "/config.json";
+  GANTRY_ASSIGN_OR_RETURN(const std::string text,
+                          sys::ReadFileAt(AT_FDCWD, path, oci::kMaxSpecBytes, O_NONBLOCK));
+  rapidjson::Document document;
+  document.Parse<rapidjson::kParseIterativeFlag>(text.data(), text.size());
+  if (document.HasParseError() || !document.IsObject()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is no JSON object"));
+  }
+  const auto process = document.FindMember("process");
+  if (process != document.MemberEnd() && process->value.IsObject()) {
+    const auto args = process->value.FindMember("args");
+    if (args != process->value.MemberEnd() && args->value.IsArray() && !args->value.Empty()) {
+      return absl::OkStatus();
+    }
+  }
+  return absl::NotFoundError(absl::StrCat(path, " has no process"));
+}
+
 // Runs in the builder. `created` gets everything but the container, which stays with the caller for sending.
 absl::StatusOr<container::Container> CreateHere(const CreateJob& job, Created* created) {
   GANTRY_ASSIGN_OR_RETURN(oci::Spec spec, ReadSpec(job.bundle));
@@ -45,6 +73,7 @@ absl::StatusOr<container::Container> CreateHere(const CreateJob& job, Created* c
     return absl::InvalidArgumentError(absl::StrCat(job.bundle, "/config.json: process is missing"));
   }
   spec.process->terminal = job.terminal;
+  JoinNetwork(job.network_namespace, &spec);
   GANTRY_RETURN_IF_ERROR(oci::Validate(spec));
   if (!job.rootfs.empty()) {
     const std::string root = job.bundle + "/rootfs";
@@ -214,6 +243,10 @@ absl::StatusOr<sys::UniqueFd> StartUpdate(const std::string& resources_json, con
       return SendStatus(socket, valid);
     SendStatus(socket, cgroup.Update(*resources));
   });
+}
+
+absl::StatusOr<sys::UniqueFd> StartFindProcess(const std::string& bundle) {
+  return RunForked({}, [&](int socket) { SendStatus(socket, FindProcessHere(bundle)); });
 }
 
 absl::Status CloseElsewhere(sys::UniqueFd fd) {

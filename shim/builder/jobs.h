@@ -35,6 +35,8 @@ struct CreateJob {
   std::string checkpoint;
   std::string criu_work_path;
   std::string criu;  // the program; empty: "criu"
+  // Where the specification asks for a network namespace of its own: this one, if not empty.
+  std::string network_namespace;
   // What a successor of the shim has to know of the streams; nothing: nobody could go on with them.
   std::optional<AdoptState> adopt;
 };
@@ -78,10 +80,13 @@ absl::StatusOr<sys::UniqueFd> StartHooks(const HooksJob& job);
 // Applies an OCI LinuxResources in JSON to the cgroup.
 absl::StatusOr<sys::UniqueFd> StartUpdate(const std::string& resources_json, const cgroup::Cgroup& cgroup);
 
+// Whether the bundle's specification has a process to run: NOT_FOUND if not, or if the bundle has no specification.
+absl::StatusOr<sys::UniqueFd> StartFindProcess(const std::string& bundle);
+
 // Closes `fd` where nobody waits for it: the last reference to an overlay mount syncs its upper layer.
 absl::Status CloseElsewhere(sys::UniqueFd fd);
 
-// The outcome of StartHooks and StartUpdate.
+// The outcome of StartHooks, StartUpdate and StartFindProcess.
 absl::Status FinishJob(int socket);
 
 // ---- for those who write jobs: called in the helper ----

@@ -13,6 +13,7 @@ void SetTimestamp(absl::Time time, google::protobuf::Timestamp* timestamp) {
 
 template <typename Event>
 void TaskEvents::Publish(absl::string_view topic, const Event& event, bool droppable) {
+  if (publisher_ == nullptr) return;
   publisher_->Publish(topic, event.GetTypeName(), event.SerializeAsString(), sys::WallNow(), droppable);
 }
 

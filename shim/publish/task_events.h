@@ -24,6 +24,7 @@ void SetTimestamp(absl::Time time, google::protobuf::Timestamp* timestamp);
 
 class TaskEvents {
  public:
+  // Null: nobody is told.
   explicit TaskEvents(Publisher* publisher) : publisher_(publisher) {}
 
   void Create(const containerd::events::TaskCreate& event);

@@ -2,7 +2,6 @@
 
 #include <malloc.h>
 #include <signal.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -53,22 +52,51 @@ absl::StatusOr<std::unique_ptr<Shim>> Shim::Create(ShimOptions options, sys::Uni
   return shim;
 }
 
+void Shim::MakeServices() {
+  context_ = {loop_.get(), reaper_.get(),           graveyard_.get(),
+              &events_,    options_.namespace_name, [this] { OnInitExit(); }};
+  service_ = std::make_unique<TaskService>(
+      &context_, TaskService::Hooks{.may_create = [this] { return sandbox_->CheckJoin(); },
+                                    .on_create = [this](const std::string& bundle) { WatchBundle(bundle); },
+                                    .on_created =
+                                        [this] {
+                                          OnCreated();
+                                          sandbox_->OnContainersChanged();
+                                          // Its bundle may have gone meanwhile.
+                                          loop_->RunAfter(absl::ZeroDuration(), [this] { EndIfAbandoned(); });
+                                        },
+                                    .on_dropped =
+                                        [this](const std::string& bundle) {
+                                          if (bundles_ != nullptr) bundles_->Forget(bundle);
+                                        },
+                                    .on_empty = [this] { EndUnlessUsed(kDeletedPatience); },
+                                    .on_shutdown =
+                                        [this] {
+                                          if (Empty()) End();
+                                        }});
+  sandbox_ = std::make_unique<SandboxService>(
+      &context_, service_.get(),
+      SandboxService::Hooks{.on_create = [this](const std::string& bundle) { WatchBundle(bundle); },
+                            .on_created =
+                                [this] {
+                                  OnCreated();
+                                  loop_->RunAfter(absl::ZeroDuration(), [this] { EndIfAbandoned(); });
+                                },
+                            .on_shutdown = [this] { End(); }});
+  service_->RegisterWith(&server_);
+  sandbox_->RegisterWith(&server_);
+}
+
 absl::Status Shim::Prepare(sys::UniqueFd listening) {
   // The peer of a socket or the reader of a log may go at any time.
   signal(SIGPIPE, SIG_IGN);
   signal(SIGHUP, SIG_IGN);
   signal(SIGINT, SIG_IGN);
   GANTRY_ASSIGN_OR_RETURN(reaper_, Reaper::Create(loop_.get(), [this] {
-                            if (!service_->running()) End();
+                            if (!service_->running() && !sandbox_->running()) End();
                           }));
   graveyard_ = std::make_unique<Graveyard>(loop_.get(), reaper_.get());
-  context_ = {loop_.get(), reaper_.get(),           graveyard_.get(),
-              &events_,    options_.namespace_name, [this] { EndIfAbandoned(); }};
-  service_ = std::make_unique<TaskService>(
-      &context_, TaskService::Hooks{.on_created = [this] { OnCreated(); },
-                                    .on_empty = [this] { EndUnlessUsed(kDeletedPatience); },
-                                    .on_shutdown = [this] { End(); }});
-  service_->RegisterWith(&server_);
+  MakeServices();
   if (options_.adopted_init >= 0) {
     GANTRY_RETURN_IF_ERROR(service_->Adopt(options_.adopted_id, options_.bundle,
                                            sys::PidFd(sys::UniqueFd(options_.adopted_init))));
@@ -77,9 +105,12 @@ absl::Status Shim::Prepare(sys::UniqueFd listening) {
   graveyard_->OnEmpty([this] { FinishIfDone(); });
   GANTRY_RETURN_IF_ERROR(
       server_.Serve(std::move(listening), [this](const ucred& peer) { return CheckPeer(peer); }));
-  if (absl::Status watched = WatchBundle(); !watched.ok()) {
-    log::Warn("the bundle cannot be watched", {{"error", std::string(watched.message())}});
+  if (absl::StatusOr<std::unique_ptr<BundleWatch>> watch =
+          BundleWatch::Create(loop_.get(), [this] { EndIfAbandoned(); });
+      watch.ok()) {
+    bundles_ = *std::move(watch);
   }
+  WatchBundle(options_.bundle);
   if (service_->empty()) EndUnlessUsed(kUnusedPatience);
   return absl::OkStatus();
 }
@@ -98,38 +129,34 @@ absl::Status Shim::CheckPeer(const ucred& peer) {
   return absl::OkStatus();
 }
 
-absl::Status Shim::WatchBundle() {
-  inotify_.reset(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-  if (!inotify_) return sys::ErrnoStatus("inotify_init1", "");
-  if (inotify_add_watch(inotify_.get(), options_.bundle.c_str(), IN_DELETE_SELF | IN_ONLYDIR) < 0) {
-    return sys::ErrnoStatus("inotify_add_watch", options_.bundle);
+void Shim::WatchBundle(const std::string& bundle) {
+  const absl::Status watched =
+      bundles_ == nullptr ? absl::UnavailableError("no inotify") : bundles_->Add(bundle);
+  if (!watched.ok()) {
+    log::Warn("a bundle cannot be watched", {{"error", std::string(watched.message())}});
   }
-  return loop_->Add(inotify_.get(), EPOLLIN, [this](uint32_t) { OnBundleEvent(); });
 }
 
-void Shim::OnBundleEvent() {
-  char events[4096];
-  while (read(inotify_.get(), events, sizeof(events)) > 0) {
-  }
-  if (access(options_.bundle.c_str(), F_OK) == 0) return;
-  loop_->Remove(inotify_.get());
-  bundle_gone_ = true;
+void Shim::OnInitExit() {
+  sandbox_->OnContainersChanged();
   EndIfAbandoned();
 }
 
 void Shim::EndIfAbandoned() {
-  if (!bundle_gone_ || ending_ || service_->running()) return;
-  service_->Abandon();
-  End();
+  if (ending_ || bundles_ == nullptr) return;
+  const auto gone = [this](const std::string& bundle) { return bundles_->IsGone(bundle); };
+  service_->AbandonOrphans(gone);
+  sandbox_->AbandonIf(gone);
+  if (Empty() && BundlesGone()) End();
 }
 
 void Shim::EndUnlessUsed(absl::Duration patience) {
-  if (ending_) return;
-  if (bundle_gone_) return End();
+  if (ending_ || !Empty()) return;
+  if (BundlesGone()) return End();
   if (unused_timer_ != 0) loop_->Cancel(unused_timer_);
   unused_timer_ = loop_->RunAfter(patience, [this, patience] {
     unused_timer_ = 0;
-    if (!service_->empty()) return;
+    if (!Empty()) return;
     if (server_.connections() == 0) return End();
     EndUnlessUsed(patience);
   });

@@ -1,10 +1,10 @@
 // The serving shim: puts the parts together, and knows when it is over.
 //
-// It ends
-// - after Shutdown, once no container is left;
-// - when its bundle is gone and nothing runs;
-// - when nobody created a container within half a minute, or nobody shut it down within ten seconds after the
-//   last one was deleted, and no client is connected;
+// It serves one container, or several: those of a group, or of the sandbox that it holds. It ends
+// - after Shutdown, once no container and no sandbox is left; after ShutdownSandbox;
+// - when the bundles are gone and nothing runs;
+// - when nobody created a container or a sandbox within half a minute, or nobody shut it down within ten seconds after
+//   the last one was deleted, and no client is connected;
 // - on SIGTERM, if nothing runs.
 // Before, it waits (ten seconds at most) for streams that are still copied and events that are not acknowledged.
 #ifndef GANTRY_SHIM_SERVICE_SHIM_H_
@@ -21,6 +21,8 @@
 #include "runtime/sys/unique_fd.h"
 #include "shim/publish/publisher.h"
 #include "shim/publish/task_events.h"
+#include "shim/service/bundle_watch.h"
+#include "shim/service/sandbox_service.h"
 #include "shim/service/task_service.h"
 #include "shim/task/graveyard.h"
 #include "shim/task/reaper.h"
@@ -29,7 +31,7 @@ namespace gantry::shim {
 
 struct ShimOptions {
   std::string namespace_name;
-  std::string bundle;         // absolute; watched for its end
+  std::string bundle;         // absolute; of the container or sandbox for which it was started
   std::string ttrpc_address;  // of the daemon, for events
   std::string socket_path;    // removed at the end; empty: nothing to remove
   // Of a successor: the container that it goes on with, and its init (a pidfd).
@@ -49,11 +51,15 @@ class Shim {
  private:
   Shim(ShimOptions options, std::unique_ptr<sys::EventLoop> loop);
   absl::Status Prepare(sys::UniqueFd listening);
+  void MakeServices();
   void OnCreated();
   absl::Status CheckPeer(const ucred& peer);
-  absl::Status WatchBundle();
-  void OnBundleEvent();
+  void WatchBundle(const std::string& bundle);
+  void OnInitExit();
   void EndIfAbandoned();
+  // No container and no sandbox.
+  bool Empty() const { return service_->empty() && !sandbox_->exists(); }
+  bool BundlesGone() const { return bundles_ != nullptr && bundles_->AllGone(); }
   // Ends the shim if, `patience` from now, there still is no container and no client.
   void EndUnlessUsed(absl::Duration patience);
   void End();
@@ -67,10 +73,10 @@ class Shim {
   TaskEvents events_;
   TaskContext context_;
   std::unique_ptr<TaskService> service_;
+  std::unique_ptr<SandboxService> sandbox_;
   ttrpc::Server server_;
-  sys::UniqueFd inotify_;
+  std::unique_ptr<BundleWatch> bundles_;  // null: they cannot be watched
   sys::EventLoop::TimerId unused_timer_ = 0;
-  bool bundle_gone_ = false;
   bool ending_ = false;
   bool server_down_ = false;
 };

@@ -1,6 +1,7 @@
 #include "shim/service/task_service.h"
 
 #include <malloc.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <utility>
@@ -13,6 +14,7 @@
 #include "runtime/sys/status.h"
 #include "shim/builder/program_engine.h"
 #include "shim/service/metrics.h"
+#include "shim/service/runtime_options.h"
 #include "shim/service/shim_cgroup.h"
 
 namespace gantry::shim {
@@ -20,8 +22,6 @@ namespace {
 
 namespace v3 = containerd::task::v3;
 
-// Of other runtimes' programs: containerd's own choice.
-constexpr char kDefaultRuntimeRoot[] = "/run/containerd/runc";
 constexpr const char* kServices[] = {"containerd.task.v2.Task", "containerd.task.v3.Task"};
 
 // google.protobuf.Empty, serialized.
@@ -33,26 +33,6 @@ void RespondEmpty(ttrpc::Responder respond, const absl::Status& status) {
 template <typename Message>
 void RespondMessage(ttrpc::Responder respond, const Message& message) {
   respond(message.SerializeAsString());
-}
-
-absl::Status ReadOptions(const v3::CreateTaskRequest& request, const std::string& namespace_name,
-                         CreateSpec* spec, std::string* shim_cgroup) {
-  if (!request.has_options() || !any::Is<containerd::runc::v1::Options>(request.options())) {
-    return absl::OkStatus();  // options of other runtimes say nothing to this one
-  }
-  GANTRY_ASSIGN_OR_RETURN(const auto options, any::Unpack<containerd::runc::v1::Options>(request.options()));
-  spec->engine.no_pivot = options.no_pivot_root();
-  spec->engine.no_new_keyring = options.no_new_keyring();
-  spec->engine.systemd_cgroup = options.systemd_cgroup();
-  spec->criu = options.criu_path();
-  spec->criu_work_path = options.criu_work_path();
-  spec->engine.program = options.binary_name();
-  spec->engine.root =
-      absl::StrCat(options.root().empty() ? kDefaultRuntimeRoot : options.root(), "/", namespace_name);
-  spec->io_uid = options.io_uid();
-  spec->io_gid = options.io_gid();
-  *shim_cgroup = options.shim_cgroup();
-  return absl::OkStatus();
 }
 
 absl::StatusOr<CheckpointJob> ToCheckpoint(const v3::CheckpointTaskRequest& request) {
@@ -154,7 +134,42 @@ bool TaskService::running() const {
   return false;
 }
 
-void TaskService::Abandon() {
+bool TaskService::busy() const {
+  for (const auto& [id, container] : containers_) {
+    if (container->busy()) return true;
+  }
+  return false;
+}
+
+void TaskService::KillAll(int signal) {
+  for (const auto& [id, container] : containers_) {
+    if (!container->created() || !container->busy()) continue;
+    container->Kill("", signal, /*all=*/true, [](const absl::Status&) {});
+  }
+}
+
+std::vector<std::string> TaskService::ids() const {
+  std::vector<std::string> ids;
+  for (const auto& [id, container] : containers_) ids.push_back(id);
+  return ids;
+}
+
+void TaskService::AbandonOrphans(absl::FunctionRef<bool(const std::string& bundle)> gone) {
+  std::vector<std::string> over;
+  for (const auto& [id, container] : containers_) {
+    if (!container->created() || !gone(container->bundle())) continue;
+    if (!container->running() || !container->busy()) {
+      container->Abandon();
+      over.push_back(id);
+    } else if (container->awaits_start()) {
+      // Its exit brings us back.
+      container->Kill("", SIGKILL, /*all=*/true, [](const absl::Status&) {});
+    }
+  }
+  for (const std::string& id : over) Drop(id);
+}
+
+void TaskService::AbandonAll() {
   for (const auto& [id, container] : containers_) container->Abandon();
 }
 
@@ -171,6 +186,7 @@ absl::StatusOr<Process*> TaskService::FindProcess(const std::string& id, const s
 
 void TaskService::Drop(const std::string& id) {
   auto node = containers_.extract(id);
+  if (hooks_.on_dropped) hooks_.on_dropped(node.mapped()->bundle());
   context_->loop->RunAfter(
       absl::ZeroDuration(),
       [this, container = std::shared_ptr<Container>(std::move(node.mapped()))]() mutable {
@@ -187,6 +203,9 @@ void TaskService::Create(const v3::CreateTaskRequest& request, ttrpc::Responder 
   if (containers_.contains(request.id())) {
     return respond(absl::AlreadyExistsError(absl::StrCat("task ", request.id())));
   }
+  if (hooks_.may_create) {
+    if (absl::Status status = hooks_.may_create(); !status.ok()) return respond(status);
+  }
   CreateSpec spec;
   spec.id = request.id();
   spec.bundle = request.bundle();
@@ -197,9 +216,10 @@ void TaskService::Create(const v3::CreateTaskRequest& request, ttrpc::Responder 
         {mount.type(), mount.source(), mount.target(), {mount.options().begin(), mount.options().end()}});
   }
   std::string shim_cgroup;
-  absl::Status status = ReadOptions(request, context_->namespace_name, &spec, &shim_cgroup);
+  absl::Status status = ApplyRuntimeOptions(request.options(), context_->namespace_name, &spec, &shim_cgroup);
   if (status.ok() && !shim_cgroup.empty()) status = JoinShimCgroup(shim_cgroup);
   if (!status.ok()) return respond(status);
+  if (hooks_.on_create) hooks_.on_create(request.bundle());
   auto& container = containers_[request.id()];
   container = std::make_unique<Container>(context_, std::move(spec));
   container->Create([this, request, respond = std::move(respond)](absl::StatusOr<pid_t> pid) mutable {

@@ -7,8 +7,11 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -21,11 +24,15 @@ namespace gantry::shim {
 class TaskService {
  public:
   struct Hooks {
-    // A container was created; the last one was deleted.
-    absl::AnyInvocable<void()> on_created;
-    absl::AnyInvocable<void()> on_empty;
+    // Whether another container may be made now. Without it: yes.
+    absl::AnyInvocable<absl::Status()> may_create = {};
+    // A container is about to be made from this bundle; it was created; it is no more; the last one was deleted.
+    absl::AnyInvocable<void(const std::string& bundle)> on_create = {};
+    absl::AnyInvocable<void()> on_created = {};
+    absl::AnyInvocable<void(const std::string& bundle)> on_dropped = {};
+    absl::AnyInvocable<void()> on_empty = {};
     // Shutdown was called and no container is left: end once the answer is out.
-    absl::AnyInvocable<void()> on_shutdown;
+    absl::AnyInvocable<void()> on_shutdown = {};
   };
 
   TaskService(const TaskContext* context, Hooks hooks) : context_(context), hooks_(std::move(hooks)) {}
@@ -41,8 +48,16 @@ class TaskService {
   bool empty() const { return containers_.empty(); }
   // A process of ours lives, or is being made.
   bool running() const;
-  // The bundle is gone, nothing runs: what the containers left behind is removed.
-  void Abandon();
+  // The same, but not counting those that have no process until they are started.
+  bool busy() const;
+  // Sends the signal to every process of every container.
+  void KillAll(int signal);
+  std::vector<std::string> ids() const;
+  // Containers whose bundle is gone have nobody who could ask for them: one that has ended is removed, one that was never
+  // started is killed.
+  void AbandonOrphans(absl::FunctionRef<bool(const std::string& bundle)> gone);
+  // Removes what all of them left behind; nothing runs.
+  void AbandonAll();
 
  private:
   template <typename Request>

@@ -41,6 +41,11 @@ Container::~Container() {
 
 bool Container::running() const { return (created_ && init_.state().alive()) || HasLivingExec(); }
 
+bool Container::busy() const {
+  if (!created_) return true;
+  return running() && !(awaits_start() && init_.pid() == 0);
+}
+
 // ---- create ----------------------------------------------------------------------------------------------
 
 void Container::Create(PidDone done) {
@@ -68,6 +73,7 @@ void Container::Build(PidDone done) {
   job.checkpoint = spec_.checkpoint;
   job.criu_work_path = spec_.criu_work_path;
   job.criu = spec_.criu;
+  job.network_namespace = spec_.network_namespace;
   if (CanBeReopened(spec_.stdio)) {
     job.adopt.emplace();
     job.adopt->io_uid = spec_.io_uid;

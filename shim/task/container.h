@@ -64,6 +64,7 @@ struct CreateSpec {
   EngineOptions engine;
   // The container continues from here, once it is started; see CreateJob.
   std::string checkpoint, criu_work_path, criu;
+  std::string network_namespace;  // see CreateJob
 };
 
 class Container {
@@ -84,6 +85,10 @@ class Container {
   bool created() const { return created_; }
   // Init has not ended, or an exec has not.
   bool running() const;
+  // Created, and Start was never called.
+  bool awaits_start() const { return created_ && &init_.state() == &state::Created(); }
+  // Has a process, or is about to: one of a checkpoint has none until it is started.
+  bool busy() const;
 
   // Of a container that continues from a checkpoint the pid is 0: it has no process until it is started.
   void Create(PidDone done);

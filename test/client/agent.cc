@@ -6,6 +6,7 @@
 // Calls:   prepare ID PARENT · unprepare ID · snapshots · record ID ARG... · unrecord ID · records
 //          create ID OUT · start ID EXEC · kill ID EXEC SIGNAL · wait ID EXEC · delete ID EXEC
 //          exec ID EXEC ARG... · state ID EXEC · list                          (EXEC empty: init)
+//          sandbox create|start|stop|shutdown|delete|state|wait ID · sandboxes · join SANDBOX ID ARG... (a record)
 // Answers: "ok" and fields (a process: CONTAINER ID PID STATUS EXIT_STATUS EXITED_AT_NS; lists: one item a field, of a
 //          process with commas), or "error" CODE MESSAGE.
 // Events:  "ready", then "exit" and a process's fields, at last "end" and the message.
@@ -52,6 +53,7 @@ class Agent {
   grpc::Status Dispatch(const Words& words, Words rest);
   grpc::Status OfProcess(const Words& words);
   grpc::Status Lists(const std::string& verb);
+  grpc::Status OfSandbox(const std::string& verb, const std::string& id);
 
   Client& client_;
   Words out_;
@@ -60,9 +62,25 @@ class Agent {
 grpc::Status Agent::Lists(const std::string& verb) {
   if (verb == "snapshots") return client_.Snapshots(&out_);
   if (verb == "records") return client_.Records(&out_);
+  if (verb == "sandboxes") return client_.Sandboxes(&out_);
   std::vector<Process> processes;
   const grpc::Status status = client_.List(&processes);
   for (const Process& process : processes) out_.push_back(Fields(process, ","));
+  return status;
+}
+
+grpc::Status Agent::OfSandbox(const std::string& verb, const std::string& id) {
+  if (verb == "create") return client_.CreateSandbox(id);
+  if (verb == "stop") return client_.StopSandbox(id);
+  if (verb == "shutdown") return client_.ShutdownSandbox(id);
+  if (verb == "delete") return client_.DeleteSandbox(id);
+  uint32_t number = 0;
+  std::string state;
+  grpc::Status status(grpc::StatusCode::UNIMPLEMENTED, "rpc-agent: no such call: sandbox " + verb);
+  if (verb == "start") status = client_.StartSandbox(id, &number);
+  if (verb == "wait") status = client_.WaitSandbox(id, &number);
+  if (verb == "state") status = client_.SandboxState(id, &state, &number);
+  out_ = {absl::StrCat(number), state};
   return status;
 }
 
@@ -87,7 +105,9 @@ grpc::Status Agent::OfProcess(const Words& words) {
 grpc::Status Agent::Dispatch(const Words& words, Words rest) {
   const std::string& verb = words[0];
   while (!rest.empty() && rest.back().empty()) rest.pop_back();
-  if (verb == "snapshots" || verb == "records" || verb == "list") return Lists(verb);
+  if (verb == "snapshots" || verb == "records" || verb == "sandboxes" || verb == "list") return Lists(verb);
+  if (verb == "sandbox") return OfSandbox(words[1], words[2]);
+  if (verb == "join") return client_.Record(words[2], Words(rest.begin() + 1, rest.end()), words[1]);
   if (verb == "prepare") return client_.Prepare(words[1], words[2]);
   if (verb == "unprepare") return client_.Unprepare(words[1]);
   if (verb == "record") return client_.Record(words[1], rest);

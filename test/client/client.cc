@@ -58,7 +58,13 @@ std::string SpecFor(const std::string& ns, const std::string& id, const std::vec
 }  // namespace
 
 Client::Connection::Connection(const std::string& socket)
-    : channel(Connect(socket)), containers(channel), events(channel), snapshots(channel), tasks(channel) {}
+    : channel(Connect(socket)),
+      containers(channel),
+      events(channel),
+      sandboxes(channel),
+      controller(channel),
+      snapshots(channel),
+      tasks(channel) {}
 
 Client::Client(Options options) : options_(std::move(options)) {}
 
@@ -144,7 +150,8 @@ grpc::Status Client::Snapshots(std::vector<std::string>* keys) {
   return status;
 }
 
-grpc::Status Client::Record(const std::string& id, const std::vector<std::string>& args) {
+grpc::Status Client::Record(const std::string& id, const std::vector<std::string>& args,
+                            const std::string& sandbox) {
   containers::CreateContainerRequest request;
   containers::CreateContainerResponse response;
   auto* container = request.mutable_container();
@@ -154,6 +161,7 @@ grpc::Status Client::Record(const std::string& id, const std::vector<std::string
   container->mutable_spec()->set_value(SpecFor(options_.ns, id, args));
   container->set_snapshotter(kSnapshotter);
   container->set_snapshot_key(id);
+  container->set_sandbox(sandbox);
   return Call(&Connection::containers, &containers::Containers::Stub::Create, request, &response);
 }
 

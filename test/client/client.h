@@ -21,6 +21,7 @@
 #include "absl/time/time.h"
 #include "api/proto/containerd/services/containers/v1/containers.grpc.pb.h"
 #include "api/proto/containerd/services/events/v1/events.grpc.pb.h"
+#include "api/proto/containerd/services/sandbox/v1/sandbox.grpc.pb.h"
 #include "api/proto/containerd/services/snapshots/v1/snapshots.grpc.pb.h"
 #include "api/proto/containerd/services/tasks/v1/tasks.grpc.pb.h"
 
@@ -53,7 +54,9 @@ class Client {
   grpc::Status Snapshots(std::vector<std::string>* keys);
 
   // The record, with the spec that ctr makes: default capabilities, the usual namespaces, no seccomp.
-  grpc::Status Record(const std::string& id, const std::vector<std::string>& args);
+  // `sandbox`: the one that it belongs to, or empty.
+  grpc::Status Record(const std::string& id, const std::vector<std::string>& args,
+                      const std::string& sandbox = "");
   grpc::Status Unrecord(const std::string& id);
   grpc::Status Records(std::vector<std::string>* ids);
 
@@ -68,6 +71,17 @@ class Client {
   grpc::Status State(const std::string& id, const std::string& exec_id, Process* process);
   grpc::Status List(std::vector<Process>* processes);
 
+  // Sandboxes without a process of their own (sandboxes.cc). Create makes the record and the instance; Delete removes the
+  // record alone.
+  grpc::Status CreateSandbox(const std::string& id);
+  grpc::Status StartSandbox(const std::string& id, uint32_t* pid);
+  grpc::Status StopSandbox(const std::string& id);
+  grpc::Status ShutdownSandbox(const std::string& id);
+  grpc::Status DeleteSandbox(const std::string& id);
+  grpc::Status SandboxState(const std::string& id, std::string* state, uint32_t* pid);
+  grpc::Status WaitSandbox(const std::string& id, uint32_t* exit_status);
+  grpc::Status Sandboxes(std::vector<std::string>* ids);
+
   // Calls `ready` once when events certainly arrive, then `on_exit` for each TaskExit of the namespace, until it
   // returns false or the stream ends, with why it ended.
   grpc::Status WatchExits(const std::function<void()>& ready,
@@ -79,6 +93,8 @@ class Client {
     const std::shared_ptr<grpc::Channel> channel;
     containerd::services::containers::v1::Containers::Stub containers;
     containerd::services::events::v1::Events::Stub events;
+    containerd::services::sandbox::v1::Store::Stub sandboxes;
+    containerd::services::sandbox::v1::Controller::Stub controller;
     containerd::services::snapshots::v1::Snapshots::Stub snapshots;
     containerd::services::tasks::v1::Tasks::Stub tasks;
   };
