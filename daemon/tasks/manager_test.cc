@@ -50,7 +50,7 @@ class FakeShim {
       response.set_status(containerd::v1::types::RUNNING);
       return response.SerializeAsString();
     });
-    server_->Register("containerd.task.v2.Task", "Delete",
+    server_->Register(service_, "Delete",
                       [this](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) {
                         if (running) return respond(absl::FailedPreconditionError("it runs"));
                         if (!slow_delete) return respond(Deleted());
