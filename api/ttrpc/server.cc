@@ -60,6 +60,9 @@ struct Server::Peer : std::enable_shared_from_this<Server::Peer> {
   void OnRequest(uint32_t stream, absl::string_view bytes);
   void OnData(const Frame& frame);
   void Dispatch(uint32_t stream, Request request);
+  void Open(uint32_t stream, Request request, StreamHandler* handler);
+  // Takes the stream out of the books.
+  std::shared_ptr<ServerStream> TakeStream(uint32_t stream);
   // Answers and forgets the call, if there is one.
   void Answer(uint32_t stream, absl::StatusOr<std::string> result);
   void CancelTimers();
@@ -69,6 +72,7 @@ struct Server::Peer : std::enable_shared_from_this<Server::Peer> {
   std::shared_ptr<Connection> connection;
   uint32_t last_stream = 0;
   std::map<uint32_t, sys::EventLoop::TimerId> calls;  // timer 0: no deadline
+  std::map<uint32_t, std::shared_ptr<ServerStream>> streams;
 };
 
 struct Server::State : std::enable_shared_from_this<Server::State> {
@@ -83,6 +87,7 @@ struct Server::State : std::enable_shared_from_this<Server::State> {
   void Forget(Peer* peer);
   void CloseListeners();
   size_t Calls() const;
+  size_t Streams() const;
   bool Quiet() const;
   // Ends a shutdown, from the loop, when nothing is under way.
   void CheckShutdown();
@@ -90,6 +95,7 @@ struct Server::State : std::enable_shared_from_this<Server::State> {
 
   sys::EventLoop* loop;
   std::map<std::string, std::map<std::string, std::shared_ptr<Handler>>> services;
+  std::map<std::string, std::map<std::string, std::shared_ptr<StreamHandler>>> stream_services;
   std::list<Listener> listeners;
   std::map<Peer*, std::shared_ptr<Peer>> peers;
   bool shutting_down = false;
@@ -131,6 +137,9 @@ bool Responder::wanted() const {
 
 void Server::Peer::OnFrame(Frame frame) {
   if (frame.oversized_bytes != 0) {
+    if (const auto stream = TakeStream(frame.stream); stream && stream->events_.on_end) {
+      stream->events_.on_end();
+    }
     return Answer(frame.stream, absl::ResourceExhaustedError(
                                     absl::StrCat("ttrpc: a message of ", frame.oversized_bytes,
                                                  " bytes; at most ", kMaxDataBytes, " are allowed")));
@@ -154,8 +163,15 @@ void Server::Peer::OnRequest(uint32_t stream, absl::string_view bytes) {
   Dispatch(stream, *std::move(request));
 }
 
-// All methods are unary: a data frame can only say, without data, that no more comes.
+// Of a unary call a data frame can only say, without data, that no more comes.
 void Server::Peer::OnData(const Frame& frame) {
+  if (const auto it = streams.find(frame.stream); it != streams.end()) {
+    const std::shared_ptr<ServerStream> stream = it->second;  // it may be finished meanwhile
+    if (!(frame.flags & kNoData) && stream->events_.on_message) stream->events_.on_message(frame.data);
+    if (!(frame.flags & kRemoteClosed) || std::exchange(stream->half_closed_, true)) return;
+    if (streams.contains(frame.stream) && stream->events_.on_half_close) stream->events_.on_half_close();
+    return;
+  }
   if (!calls.contains(frame.stream)) {
     return Answer(frame.stream, absl::InvalidArgumentError(absl::StrCat(
                                     "ttrpc: data on stream ", frame.stream, ", which is not open")));
@@ -168,9 +184,16 @@ void Server::Peer::OnData(const Frame& frame) {
 void Server::Peer::Dispatch(uint32_t stream, Request request) {
   if (state->shutting_down)
     return Answer(stream, absl::UnavailableError("ttrpc: the server is shutting down"));
-  if (calls.size() >= kMaxCalls) {
+  if (calls.size() + streams.size() >= kMaxCalls) {
     return Answer(stream, absl::ResourceExhaustedError(
                               absl::StrCat("ttrpc: ", kMaxCalls, " calls are under way on this connection")));
+  }
+  if (const auto service = state->stream_services.find(request.service);
+      service != state->stream_services.end()) {
+    if (const auto method = service->second.find(request.method); method != service->second.end()) {
+      const std::shared_ptr<StreamHandler> handler = method->second;
+      return Open(stream, std::move(request), handler.get());
+    }
   }
   auto service = state->services.find(request.service);
   if (service == state->services.end()) {
@@ -200,6 +223,52 @@ void Server::Peer::Dispatch(uint32_t stream, Request request) {
   const CallInfo info{request.service, request.method, request.metadata, timeout, credentials};
   (*handler)(info, std::move(request.payload),
              Responder(std::make_unique<Responder::Call>(Responder::Call{weak_from_this(), stream})));
+}
+
+void Server::Peer::Open(uint32_t id, Request request, StreamHandler* handler) {
+  auto stream = std::make_shared<ServerStream>();
+  stream->peer_ = weak_from_this();
+  stream->id_ = id;
+  streams.emplace(id, stream);
+  const CallInfo info{request.service, request.method, request.metadata, absl::InfiniteDuration(),
+                      credentials};
+  (*handler)(info, stream);
+  if (!request.payload.empty() && streams.contains(id) && stream->events_.on_message) {
+    stream->events_.on_message(std::move(request.payload));
+  }
+}
+
+std::shared_ptr<ServerStream> Server::Peer::TakeStream(uint32_t id) {
+  const auto it = streams.find(id);
+  if (it == streams.end()) return nullptr;
+  std::shared_ptr<ServerStream> stream = std::move(it->second);
+  streams.erase(it);
+  return stream;
+}
+
+void ServerStream::Send(absl::string_view message) {
+  const auto peer = std::static_pointer_cast<Server::Peer>(peer_.lock());
+  if (peer == nullptr || !peer->streams.contains(id_)) return;
+  if (message.size() > kMaxDataBytes) {
+    return Finish(absl::ResourceExhaustedError(absl::StrCat(
+        "ttrpc: a message of ", message.size(), " bytes; at most ", kMaxDataBytes, " are allowed")));
+  }
+  peer->connection->Send(id_, kData, 0, message);
+}
+
+void ServerStream::Finish(const absl::Status& status) {
+  const auto peer = std::static_pointer_cast<Server::Peer>(peer_.lock());
+  if (peer == nullptr) return;
+  const std::shared_ptr<ServerStream> self = peer->TakeStream(id_);
+  if (self == nullptr) return;
+  if (status.ok()) {
+    peer->connection->Send(id_, kData, kRemoteClosed | kNoData, "");
+  } else {
+    peer->connection->Send(id_, kResponse, 0, EncodeResponse({.status = status}));
+  }
+  // Not now: one of its events may be on the stack.
+  peer->state->loop->RunAfter(absl::ZeroDuration(), [self] { self->events_ = {}; });
+  peer->state->CheckShutdown();
 }
 
 void Server::Peer::Answer(uint32_t stream, absl::StatusOr<std::string> result) {
@@ -278,12 +347,23 @@ void Server::State::Forget(Peer* peer) {
   peers.erase(found);
   last->CancelTimers();
   last->connection->Close();
+  const auto streams = std::exchange(last->streams, {});
+  for (const auto& [id, stream] : streams) {
+    if (stream->events_.on_end) stream->events_.on_end();
+    stream->events_ = {};
+  }
   CheckShutdown();
 }
 
 void Server::State::CloseListeners() {
   for (Listener& listener : listeners) loop->Remove(listener.fd.get());
   listeners.clear();
+}
+
+size_t Server::State::Streams() const {
+  size_t streams = 0;
+  for (const auto& [raw, peer] : peers) streams += peer->streams.size();
+  return streams;
 }
 
 size_t Server::State::Calls() const {
@@ -294,7 +374,7 @@ size_t Server::State::Calls() const {
 
 bool Server::State::Quiet() const {
   for (const auto& [raw, peer] : peers) {
-    if (!peer->calls.empty() || peer->connection->queued_bytes() != 0) return false;
+    if (!peer->calls.empty() || !peer->streams.empty() || peer->connection->queued_bytes() != 0) return false;
   }
   return true;
 }
@@ -329,6 +409,11 @@ void Server::Register(absl::string_view service, absl::string_view method, Handl
   state_->services[std::string(service)][std::string(method)] = std::make_shared<Handler>(std::move(handler));
 }
 
+void Server::RegisterStream(absl::string_view service, absl::string_view method, StreamHandler handler) {
+  state_->stream_services[std::string(service)][std::string(method)] =
+      std::make_shared<StreamHandler>(std::move(handler));
+}
+
 absl::Status Server::Serve(sys::UniqueFd listening, PeerCheck check) {
   const int fd = listening.get();
   const int flags = fcntl(fd, F_GETFL);
@@ -360,5 +445,6 @@ void Server::Shutdown(absl::Duration grace, absl::AnyInvocable<void()> done) {
 
 size_t Server::connections() const { return state_->peers.size(); }
 size_t Server::calls() const { return state_->Calls(); }
+size_t Server::streams() const { return state_->Streams(); }
 
 }  // namespace gantry::ttrpc

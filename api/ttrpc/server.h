@@ -70,7 +70,37 @@ class Responder {
   std::unique_ptr<Call> call_;
 };
 
+// A call in which both sides send messages, as many as they like: the server's side of it.
+//
+// It is over when this side finishes it, or its connection ends. Held by shared_ptr: its handler keeps it.
+class ServerStream : public std::enable_shared_from_this<ServerStream> {
+ public:
+  struct Events {
+    absl::AnyInvocable<void(std::string message)> on_message = {};
+    absl::AnyInvocable<void()> on_half_close = {};  // the client sends no more
+    absl::AnyInvocable<void()> on_end = {};         // its connection ended; not called after Finish
+  };
+  // To be called by the handler, before anything else. The events are destroyed when the stream is over.
+  void Listen(Events events) { events_ = std::move(events); }
+
+  // At most kMaxDataBytes. Nothing happens once it is over.
+  void Send(absl::string_view message);
+  // OK: no more comes, for a good reason. Once.
+  void Finish(const absl::Status& status);
+
+  bool half_closed() const { return half_closed_; }
+
+ private:
+  friend class Server;
+  std::weak_ptr<void> peer_;  // a Server::Peer
+  uint32_t id_ = 0;
+  bool half_closed_ = false;
+  Events events_;
+};
+
 using Handler = absl::AnyInvocable<void(const CallInfo& call, std::string payload, Responder respond)>;
+
+using StreamHandler = absl::AnyInvocable<void(const CallInfo& call, std::shared_ptr<ServerStream> stream)>;
 
 // Decides by the peer's credentials whether a new connection is kept.
 using PeerCheck = absl::AnyInvocable<absl::Status(const ucred& peer)>;
@@ -95,6 +125,8 @@ class Server {
 
   // A second handler for the same method replaces the first.
   void Register(absl::string_view service, absl::string_view method, Handler handler);
+  // Of a method with streams in both directions. A caller's deadline is its own affair.
+  void RegisterStream(absl::string_view service, absl::string_view method, StreamHandler handler);
 
   // Accepts from `listening` (a listening stream socket; made non-blocking) from now on. May be called for
   // several. An error is epoll's or fcntl's.
@@ -107,10 +139,12 @@ class Server {
   void Shutdown(absl::Duration grace, absl::AnyInvocable<void()> done);
 
   size_t connections() const;
-  size_t calls() const;  // under way, of all connections
+  size_t calls() const;    // under way, of all connections, without streams
+  size_t streams() const;  // under way, of all connections
 
  private:
   friend class Responder;
+  friend class ServerStream;
   struct State;
   struct Peer;
   std::shared_ptr<State> state_;

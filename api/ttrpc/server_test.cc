@@ -25,6 +25,18 @@ class ServerTest : public testing::Test {
     server_->Register("svc", "Fail", [](const CallInfo&, std::string, Responder respond) {
       respond(absl::NotFoundError("task \"x\""));
     });
+    server_->RegisterStream("svc", "Chat", [this](const CallInfo&, std::shared_ptr<ServerStream> stream) {
+      chat_ = stream;
+      ServerStream::Events events;
+      events.on_message = [raw = stream.get()](std::string message) {
+        if (message == "end") return raw->Finish(absl::OkStatus());
+        if (message == "fail") return raw->Finish(absl::NotFoundError("stream \"x\""));
+        raw->Send("echo " + message);
+      };
+      events.on_half_close = [this] { half_closed_ = true; };
+      events.on_end = [this] { gone_ = true; };
+      stream->Listen(std::move(events));
+    });
     server_->Register("svc", "Later", [this](const CallInfo&, std::string payload, Responder respond) {
       later_.emplace(std::move(payload), std::move(respond));
     });
@@ -44,7 +56,69 @@ class ServerTest : public testing::Test {
   absl::Duration seen_timeout_;
   uid_t seen_uid_ = 12345;
   std::map<std::string, Responder> later_;
+  std::shared_ptr<ServerStream> chat_;
+  bool half_closed_ = false, gone_ = false;
 };
+
+TEST_F(ServerTest, AStreamCarriesMessagesBothWays) {
+  RawPeer peer = Connect();
+  peer.WriteRequest(1, Call("Chat"), kRemoteOpen);
+  peer.WriteFrame(1, kData, 0, "one");
+  std::optional<Frame> frame = peer.Read();
+  ASSERT_TRUE(frame.has_value());
+  EXPECT_EQ(frame->type, kData);
+  EXPECT_EQ(frame->flags, 0);
+  EXPECT_EQ(frame->data, "echo one");
+  EXPECT_EQ(server_->streams(), 1u);
+  EXPECT_EQ(server_->calls(), 0u);
+  peer.WriteFrame(1, kData, kRemoteClosed | kNoData, "");
+  ASSERT_TRUE(TurnUntil(*loop_, [&] { return half_closed_; }));
+  chat_->Send("still");
+  EXPECT_EQ(peer.Read()->data, "still");
+  chat_->Finish(absl::OkStatus());
+  frame = peer.Read();
+  ASSERT_TRUE(frame.has_value());
+  EXPECT_EQ(frame->flags, kRemoteClosed | kNoData);
+  EXPECT_EQ(server_->streams(), 0u);
+  chat_->Send("too late");
+  peer.WriteRequest(3, Call("Echo", "next"));
+  EXPECT_EQ(peer.ReadResponse(3).payload, "next");
+  peer.WriteFrame(1, kData, 0, "nobody");
+  EXPECT_EQ(peer.ReadResponse(1).status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(gone_);
+}
+
+TEST_F(ServerTest, AStreamEndsByItsHandlerWithAnError) {
+  RawPeer peer = Connect();
+  peer.WriteRequest(1, Call("Chat"), kRemoteOpen);
+  peer.WriteFrame(1, kData, 0, "fail");
+  EXPECT_EQ(peer.ReadResponse(1).status, absl::NotFoundError("stream \"x\": not found"));
+  EXPECT_FALSE(gone_);
+}
+
+TEST_F(ServerTest, AStreamWhoseConnectionEndsIsTold) {
+  {
+    RawPeer peer = Connect();
+    peer.WriteRequest(1, Call("Chat"), kRemoteOpen);
+    ASSERT_TRUE(TurnUntil(*loop_, [&] { return chat_ != nullptr; }));
+  }
+  ASSERT_TRUE(TurnUntil(*loop_, [&] { return gone_; }));
+  chat_->Send("nobody");
+  chat_->Finish(absl::OkStatus());
+  EXPECT_EQ(server_->streams(), 0u);
+}
+
+TEST_F(ServerTest, AShutdownWaitsForStreams) {
+  RawPeer peer = Connect();
+  peer.WriteRequest(1, Call("Chat"), kRemoteOpen);
+  ASSERT_TRUE(TurnUntil(*loop_, [&] { return chat_ != nullptr; }));
+  bool down = false;
+  server_->Shutdown(absl::Seconds(10), [&] { down = true; });
+  ASSERT_TRUE(loop_->RunOnce(absl::Milliseconds(20)).ok());
+  EXPECT_FALSE(down);
+  chat_->Finish(absl::OkStatus());
+  EXPECT_TRUE(TurnUntil(*loop_, [&] { return down; }));
+}
 
 TEST_F(ServerTest, AnswersACallAndTellsWhoCalls) {
   RawPeer peer = Connect();

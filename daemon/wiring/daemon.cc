@@ -12,12 +12,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "api/proto/containerd/services/mounts/v1/mounts.grpc.pb.h"
-#include "api/proto/containerd/services/streaming/v1/streaming.grpc.pb.h"
 #include "api/proto/containerd/services/transfer/v1/transfer.grpc.pb.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/server.h"
 #include "daemon/services/events_service.h"
 #include "daemon/services/introspection_service.h"
+#include "daemon/services/streaming_service.h"
 #include "daemon/services/version_service.h"
 #include "daemon/wiring/core.h"
 #include "daemon/wiring/directories.h"
@@ -78,6 +78,7 @@ struct Daemon::State {
   std::optional<server::WorkerPool> bulk;
   Services services;
   services::EventsService* events = nullptr;
+  services::StreamingService* streaming = nullptr;
   std::unique_ptr<server::Server> server;
   std::thread stopper;
 
@@ -117,6 +118,8 @@ absl::Status Daemon::State::Serve() {
   AddServicePlugins("introspection", &core.plugins);
   core.plugins.push_back(Plugin(kGrpcPlugin, "events"));
   core.plugins.push_back(Plugin(kGrpcPlugin, "version"));
+  core.plugins.push_back(Plugin(kStreamingPlugin, "manager"));
+  core.plugins.push_back(Plugin(kGrpcPlugin, "streaming"));
 
   GANTRY_ASSIGN_OR_RETURN(storage, MakeStorage(core, &services));
   GANTRY_ASSIGN_OR_RETURN(runtime, MakeRuntime(core, storage.get(), std::move(event_socket), &services));
@@ -124,10 +127,12 @@ absl::Status Daemon::State::Serve() {
   auto events_service = std::make_unique<services::EventsService>(&exchange);
   events = events_service.get();
   services.push_back(std::move(events_service));
+  auto streaming_service = std::make_unique<services::StreamingService>();
+  streaming = streaming_service.get();
+  services.push_back(std::move(streaming_service));
   services.push_back(std::make_unique<services::VersionService>(GANTRY_VERSION, Revision()));
   // Not built yet: every method answers UNIMPLEMENTED, which clients take for "this daemon has none".
   services.push_back(std::make_unique<containerd::services::mounts::v1::Mounts::CallbackService>());
-  services.push_back(std::make_unique<containerd::services::streaming::v1::Streaming::CallbackService>());
   services.push_back(std::make_unique<containerd::services::transfer::v1::Transfer::CallbackService>());
   // Last: by now every part has told its name.
   services.push_back(std::make_unique<services::IntrospectionService>(core.plugins, std::move(uuid), &*bulk));
@@ -149,6 +154,7 @@ void Daemon::State::Stop() {
   }
   server->StopAccepting();
   events->Stop();
+  streaming->Stop();
   runtime->manager->Stop();
   runtime->sandboxes->Stop();
   // Off the loop's thread: calls that still run need the loop.

@@ -22,6 +22,7 @@ inline constexpr char kSandboxControllerPlugin[] = "io.containerd.sandbox.contro
 inline constexpr char kSandboxStorePlugin[] = "io.containerd.sandbox.store.v1";
 inline constexpr char kServicePlugin[] = "io.containerd.service.v1";
 inline constexpr char kSnapshotterPlugin[] = "io.containerd.snapshotter.v1";
+inline constexpr char kStreamingPlugin[] = "io.containerd.streaming.v1";
 
 // A record of the plugin `type`.`id`.
 services::PluginRecord Plugin(std::string type, std::string id, absl::Status status = absl::OkStatus());

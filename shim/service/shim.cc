@@ -41,6 +41,7 @@ void Settle() {
 Shim::Shim(ShimOptions options, std::unique_ptr<sys::EventLoop> loop)
     : options_(std::move(options)),
       loop_(std::move(loop)),
+      streams_(loop_.get()),
       publisher_(loop_.get(), options_.ttrpc_address, options_.namespace_name),
       events_(&publisher_),
       server_(loop_.get()) {}
@@ -55,6 +56,7 @@ absl::StatusOr<std::unique_ptr<Shim>> Shim::Create(ShimOptions options, sys::Uni
 void Shim::MakeServices() {
   context_ = {loop_.get(), reaper_.get(),           graveyard_.get(),
               &events_,    options_.namespace_name, [this] { OnInitExit(); }};
+  context_.streams = &streams_;
   service_ = std::make_unique<TaskService>(
       &context_, TaskService::Hooks{.may_create = [this] { return sandbox_->CheckJoin(); },
                                     .on_create = [this](const std::string& bundle) { WatchBundle(bundle); },
@@ -85,6 +87,7 @@ void Shim::MakeServices() {
                             .on_shutdown = [this] { End(); }});
   service_->RegisterWith(&server_);
   sandbox_->RegisterWith(&server_);
+  streams_.RegisterWith(&server_);
 }
 
 absl::Status Shim::Prepare(sys::UniqueFd listening) {
@@ -168,7 +171,9 @@ void Shim::End() {
   // First of all, and before the listener closes: whoever makes the next shim of this name must not find ours,
   // nor lose its own to us.
   if (!options_.socket_path.empty()) unlink(options_.socket_path.c_str());
-  server_.Shutdown(kAnswerGrace, [this] {
+  // Those that a process has are copied to their end.
+  streams_.FinishUnclaimed();
+  server_.Shutdown(server_.streams() > 0 ? kEndGrace : kAnswerGrace, [this] {
     server_down_ = true;
     FinishIfDone();
   });

@@ -24,6 +24,7 @@
 #include "shim/service/bundle_watch.h"
 #include "shim/service/sandbox_service.h"
 #include "shim/service/task_service.h"
+#include "shim/stdio/stream_hub.h"
 #include "shim/task/graveyard.h"
 #include "shim/task/reaper.h"
 
@@ -68,6 +69,7 @@ class Shim {
   const ShimOptions options_;
   const std::unique_ptr<sys::EventLoop> loop_;
   std::unique_ptr<Reaper> reaper_;
+  StreamHub streams_;
   std::unique_ptr<Graveyard> graveyard_;
   Publisher publisher_;
   TaskEvents events_;

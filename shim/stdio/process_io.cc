@@ -111,6 +111,7 @@ ProcessIo::~ProcessIo() {
 absl::Status ProcessIo::OpenOutput(const std::string& text, const std::string& fifo, const StdioOwner& owner,
                                    sys::UniqueFd* child, sys::UniqueFd* held) {
   GANTRY_ASSIGN_OR_RETURN(const StreamTarget target, ParseStreamTarget(text));
+  if (target.kind == StreamKind::kStream) return OpenStreamOutput(target.stream_id, owner, child);
   if (target.kind == StreamKind::kNull) return absl::OkStatus();
   if (target.kind == StreamKind::kBinary) {
     return absl::InvalidArgumentError(absl::StrCat("stderr ", text, ": a logger is named by stdout"));
@@ -124,6 +125,35 @@ absl::Status ProcessIo::OpenOutput(const std::string& text, const std::string& f
   }
   GANTRY_ASSIGN_OR_RETURN(*child, OpenPath(target.path, O_WRONLY));
   return GiveTo(child->get(), owner);
+}
+
+absl::Status ProcessIo::OpenStreamOutput(const std::string& id, const StdioOwner& owner,
+                                         sys::UniqueFd* writer) {
+  if (owner.streams == nullptr) return absl::InvalidArgumentError("there are no streams here");
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) != 0) return sys::ErrnoStatus("pipe2", "stream");
+  sys::UniqueFd source(fds[0]);
+  writer->reset(fds[1]);
+  GANTRY_RETURN_IF_ERROR(SetNonBlocking(source.get(), true));
+  GANTRY_RETURN_IF_ERROR(GiveTo(writer->get(), owner));
+  GANTRY_ASSIGN_OR_RETURN(
+      std::unique_ptr<StreamOutput> output,
+      StreamOutput::Create(owner.streams, id, std::move(source), [this] { StreamEnded(); }));
+  stream_outputs_.push_back(std::move(output));
+  return absl::OkStatus();
+}
+
+absl::Status ProcessIo::OpenStreamInput(const std::string& id, const StdioOwner& owner,
+                                        sys::UniqueFd* reader) {
+  if (owner.streams == nullptr) return absl::InvalidArgumentError("there are no streams here");
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) != 0) return sys::ErrnoStatus("pipe2", "stream");
+  reader->reset(fds[0]);
+  sys::UniqueFd sink(fds[1]);
+  GANTRY_RETURN_IF_ERROR(SetNonBlocking(sink.get(), true));
+  GANTRY_RETURN_IF_ERROR(GiveTo(reader->get(), owner));
+  GANTRY_ASSIGN_OR_RETURN(stream_input_, StreamInput::Create(owner.streams, id, std::move(sink)));
+  return absl::OkStatus();
 }
 
 absl::Status ProcessIo::OpenFileOutput(const std::string& path, const std::string& fifo,
@@ -174,7 +204,8 @@ bool CanBeReopened(const StdioPaths& paths) {
     // The bundle's record has a line for each.
     if (text->find('\n') != std::string::npos) return false;
     const absl::StatusOr<StreamTarget> target = ParseStreamTarget(*text);
-    if (!target.ok() || target->kind == StreamKind::kBinary) return false;
+    if (!target.ok() || target->kind == StreamKind::kBinary || target->kind == StreamKind::kStream)
+      return false;
     if (target->kind == StreamKind::kPath) {
       const absl::StatusOr<mode_t> type = TypeOf(target->path);
       if (!type.ok() || *type != S_IFREG) return false;
@@ -185,8 +216,13 @@ bool CanBeReopened(const StdioPaths& paths) {
 
 absl::Status ProcessIo::OpenStdin(const std::string& text, const StdioOwner& owner) {
   GANTRY_ASSIGN_OR_RETURN(const StreamTarget target, ParseStreamTarget(text));
+  if (target.kind == StreamKind::kStream) {
+    GANTRY_RETURN_IF_ERROR(OpenStreamInput(target.stream_id, owner, terminal_ ? &terminal_in_ : &child_in_));
+    return terminal_ ? SetNonBlocking(terminal_in_.get(), true) : absl::OkStatus();
+  }
   if (target.kind != StreamKind::kPath) {
-    return absl::InvalidArgumentError(absl::StrCat("stdin ", text, ": only a FIFO can be read from"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("stdin ", text, ": only a FIFO or a stream can be read from"));
   }
   GANTRY_ASSIGN_OR_RETURN(const mode_t type, TypeOf(target.path));
   sys::UniqueFd* end = terminal_ ? &terminal_in_ : &child_in_;
@@ -219,6 +255,9 @@ absl::Status ProcessIo::OpenTerminalOutput(const std::string& text, const StdioO
       GANTRY_ASSIGN_OR_RETURN(terminal_out_, OpenLogFile(target.path));
       return absl::OkStatus();
     }
+    case StreamKind::kStream:
+      GANTRY_RETURN_IF_ERROR(OpenStreamOutput(target.stream_id, owner, &terminal_out_));
+      return SetNonBlocking(terminal_out_.get(), true);
     case StreamKind::kPath:
       break;
   }
@@ -245,7 +284,12 @@ void ProcessIo::PumpEnded() {
     }
   }
   std::erase_if(pumps_, [](const std::unique_ptr<Pump>& pump) { return pump->ended(); });
-  if (pumps_.empty() && ended_) LetGo(kFirstLook);  // may destroy this
+  if (!Copies() && ended_) LetGo(kFirstLook);  // may destroy this
+}
+
+void ProcessIo::StreamEnded() {
+  std::erase_if(stream_outputs_, [](const std::unique_ptr<StreamOutput>& output) { return output->ended(); });
+  if (!Copies() && ended_) LetGo(kFirstLook);  // may destroy this
 }
 
 void ProcessIo::LetGo(absl::Duration pause) {
@@ -338,20 +382,25 @@ absl::Status ProcessIo::Resize(uint32_t width, uint32_t height) {
   return absl::OkStatus();
 }
 
-void ProcessIo::CloseStdin() { held_in_.reset(); }
+void ProcessIo::CloseStdin() {
+  held_in_.reset();
+  if (stream_input_ != nullptr) stream_input_->CloseWithClient();
+}
 
 void ProcessIo::ProcessEnded(absl::AnyInvocable<void()> on_idle) {
   ChildStarted();
   stdin_pump_.reset();
+  stream_input_.reset();
   held_in_.reset();
   master_.reset();
   for (const std::unique_ptr<Pump>& pump : pumps_) terminal_ ? pump->Finish() : pump->Drain();
+  for (const std::unique_ptr<StreamOutput>& output : stream_outputs_) output->Finish(kReaderPatience);
   ended_ = true;
   unread_until_ = sys::Deadline::After(kReaderPatience);
-  if (pumps_.empty()) LetGo(kFirstLook);
+  if (!Copies()) LetGo(kFirstLook);
   if (Lingers()) on_idle_ = std::move(on_idle);
 }
 
-bool ProcessIo::Lingers() const { return !pumps_.empty() || Holds(); }
+bool ProcessIo::Lingers() const { return Copies() || Holds(); }
 
 }  // namespace gantry::shim

@@ -5,6 +5,7 @@
 // A FIFO is handed to the process itself: no copy, no wakeup. The shim holds it open both ways until the process
 // ends, so that a reader may come and go. A log file is behind a pipe and a Pump: a process must not get a
 // descriptor with which it could truncate its own log. A terminal has a Pump each way.
+// A stream has a pipe, whose other end is the hub's.
 //
 // An exit is not end of file: ProcessEnded gives up what the shim holds and copies what is there, and whoever
 // else has the streams open goes on. While Lingers() the object has something left to copy.
@@ -28,6 +29,7 @@
 #include "runtime/sys/unique_fd.h"
 #include "shim/stdio/logger.h"
 #include "shim/stdio/pump.h"
+#include "shim/stdio/stream_hub.h"
 
 namespace gantry::shim {
 
@@ -43,6 +45,7 @@ struct StdioOwner {
   // Where the pipes to log files have a name (`stdout.fifo`, `stderr.fifo`), so that another shim finds them; empty:
   // they have none.
   std::string directory = "";
+  StreamHub* streams = nullptr;  // null: there are none
 };
 
 // Whether the streams could go on under another shim: there is no terminal and no stdin, and the outputs go to files,
@@ -97,8 +100,13 @@ class ProcessIo {
   absl::Status ReopenFileOutput(const std::string& path, const std::string& fifo);
   absl::Status OpenStdin(const std::string& path, const StdioOwner& owner);
   absl::Status OpenTerminalOutput(const std::string& path, const StdioOwner& owner);
+  // A pipe whose other end is the client's, by a stream.
+  absl::Status OpenStreamOutput(const std::string& id, const StdioOwner& owner, sys::UniqueFd* writer);
+  absl::Status OpenStreamInput(const std::string& id, const StdioOwner& owner, sys::UniqueFd* reader);
   absl::Status AddPump(Pump::Source kind, sys::UniqueFd source, sys::UniqueFd sink);
   void PumpEnded();
+  void StreamEnded();
+  bool Copies() const { return !pumps_.empty() || !stream_outputs_.empty(); }
   void LetGo(absl::Duration pause);
   bool Holds() const { return held_out_.valid() || held_err_.valid(); }
   void OnLoggerReady();
@@ -113,6 +121,8 @@ class ProcessIo {
   sys::UniqueFd master_;
   std::vector<std::unique_ptr<Pump>> pumps_;  // outputs
   std::unique_ptr<Pump> stdin_pump_;
+  std::vector<std::unique_ptr<StreamOutput>> stream_outputs_;
+  std::unique_ptr<StreamInput> stream_input_;
   std::optional<Logger> logger_;
   bool strict_ready_ = false;
   bool ended_ = false;

@@ -45,6 +45,15 @@ absl::Status ReadQuery(absl::string_view query, StreamTarget* target) {
   return absl::OkStatus();
 }
 
+absl::Status TakeStreamId(absl::string_view text, StreamTarget* target) {
+  for (size_t i = 0; i + 1 < target->arguments.size(); i += 2) {
+    if (target->arguments[i] == "streaming_id") target->stream_id = target->arguments[i + 1];
+  }
+  target->arguments.clear();
+  if (!target->stream_id.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(text, ": a stream is named by ?streaming_id="));
+}
+
 }  // namespace
 
 absl::StatusOr<StreamTarget> ParseStreamTarget(absl::string_view text) {
@@ -64,9 +73,12 @@ absl::StatusOr<StreamTarget> ParseStreamTarget(absl::string_view text) {
   } else if (scheme == "binary" || scheme == "binary-v2") {
     target.kind = StreamKind::kBinary;
     target.strict_ready = scheme == "binary-v2";
+  } else if (scheme == "ttrpc+unix") {
+    target.kind = StreamKind::kStream;
   } else {
-    return absl::InvalidArgumentError(absl::StrCat("unknown stdio scheme \"", scheme, "\" in ", text,
-                                                   "; fifo, file, binary and binary-v2 are known"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown stdio scheme \"", scheme, "\" in ", text,
+                     "; fifo, file, binary, binary-v2 and ttrpc+unix are known"));
   }
   absl::string_view rest = text.substr(separator + 3);
   rest = rest.substr(0, rest.find('#'));
@@ -78,6 +90,7 @@ absl::StatusOr<StreamTarget> ParseStreamTarget(absl::string_view text) {
   if (question != absl::string_view::npos) {
     GANTRY_RETURN_IF_ERROR(ReadQuery(rest.substr(question + 1), &target));
   }
+  if (target.kind == StreamKind::kStream) GANTRY_RETURN_IF_ERROR(TakeStreamId(text, &target));
   return target;
 }
 

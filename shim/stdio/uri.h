@@ -4,6 +4,7 @@
 //   /path                   a FIFO (or, as containerd's shim does, an existing file that is appended to)
 //   fifo:///path            the same
 //   file:///path            a file that is made with its directories, and appended to
+//   ttrpc+unix:///path?streaming_id=ID   a stream over the shim's own socket (stream_hub.h)
 //   binary:///path?k=v&…    a program that reads the streams; arguments k v …; binary-v2:// must say "ready"
 //
 // Pure.
@@ -18,12 +19,13 @@
 
 namespace gantry::shim {
 
-enum class StreamKind { kNull, kPath, kFile, kBinary };
+enum class StreamKind { kNull, kPath, kFile, kBinary, kStream };
 
 struct StreamTarget {
   StreamKind kind = StreamKind::kNull;
   std::string path;
   std::vector<std::string> arguments;  // of kBinary
+  std::string stream_id;               // of kStream
   bool strict_ready = false;           // binary-v2: end of file alone does not mean ready
 };
 

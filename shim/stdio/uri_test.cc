@@ -27,6 +27,16 @@ TEST(StreamTargetTest, ALoggersQueryIsItsArguments) {
   EXPECT_THAT(target->arguments, ElementsAre("level", "high", "tag", "a&b c", "flag", ""));
 }
 
+TEST(StreamTargetTest, AStreamIsNamedByItsQuery) {
+  const auto target = ParseStreamTarget("ttrpc+unix:///run/containerd/s/ab?x=y&streaming_id=c1-stdout");
+  ASSERT_TRUE(target.ok()) << target.status();
+  EXPECT_EQ(target->kind, StreamKind::kStream);
+  EXPECT_EQ(target->stream_id, "c1-stdout");
+  EXPECT_THAT(ParseStreamTarget("ttrpc+unix:///run/s").status().message(), HasSubstr("streaming_id"));
+  EXPECT_THAT(ParseStreamTarget("grpc+vsock://3:1?streaming_id=x").status().message(),
+              HasSubstr("grpc+vsock"));
+}
+
 TEST(StreamTargetTest, AMistakeIsNamed) {
   EXPECT_THAT(ParseStreamTarget("npipe:////x").status().message(), HasSubstr("npipe"));
   EXPECT_THAT(ParseStreamTarget("file://relative").status().message(), HasSubstr("absolute path"));

@@ -116,6 +116,7 @@ void Container::OnBuilt(PidDone done) {
 StdioOwner Container::InitOwner() const {
   StdioOwner owner{spec_.id, context_->namespace_name, spec_.io_uid, spec_.io_gid};
   if (CanBeReopened(spec_.stdio)) owner.directory = spec_.bundle;
+  owner.streams = context_->streams;
   return owner;
 }
 

@@ -53,6 +53,7 @@ struct TaskContext {
   std::string namespace_name;
   // Called when an init has ended and that was announced.
   std::function<void()> on_init_exit;
+  StreamHub* streams = nullptr;
 };
 
 struct CreateSpec {

@@ -46,8 +46,9 @@ void Container::StartExec(ExecProcess* exec, PidDone done) {
   if (!init_.pidfd().valid()) return done(absl::FailedPreconditionError("init process not created"));
   exec->on_started = std::move(done);
   exec->Enter(state::Starting());
-  absl::StatusOr<std::unique_ptr<ProcessIo>> io = ProcessIo::Open(
-      context_->loop, exec->paths(), {spec_.id, context_->namespace_name, spec_.io_uid, spec_.io_gid});
+  StdioOwner owner{spec_.id, context_->namespace_name, spec_.io_uid, spec_.io_gid};
+  owner.streams = context_->streams;
+  absl::StatusOr<std::unique_ptr<ProcessIo>> io = ProcessIo::Open(context_->loop, exec->paths(), owner);
   if (!io.ok()) return FinishExecStart(exec, sys::Annotate(io.status(), "failed to create exec process I/O"));
   if (const pid_t logger = (*io)->logger_pid(); logger != 0) {
     context_->graveyard->Watch(logger, (*io)->TakeLogger());
