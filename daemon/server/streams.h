@@ -233,7 +233,9 @@ class ExchangeReactor : public SelfOwned<grpc::ServerBidiReactor<Request, Respon
 
   void OnReadDone(bool ok) override {
     if (!ok) {
-      this->Finish(ToGrpcStatus(exchange_->OnHalfClose()));
+      const absl::Status status = exchange_->OnHalfClose();
+      exchange_.reset();  // what it held is free when the client learns of the end
+      this->Finish(ToGrpcStatus(status));
     } else {
       pool_->Submit([this] { Handle(); });
     }
@@ -265,7 +267,7 @@ class ExchangeReactor : public SelfOwned<grpc::ServerBidiReactor<Request, Respon
   }
 
   WorkerPool* const pool_;
-  const std::unique_ptr<Exchange<Request, Response>> exchange_;
+  std::unique_ptr<Exchange<Request, Response>> exchange_;
   Request request_;
   Response response_;
   bool finishing_ = false;  // ordered by gRPC: set before the write whose completion reads it

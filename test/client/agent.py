@@ -1,4 +1,4 @@
-"""Calls on a daemon through rpc-agent (agent.cc): one process, one connection, one call at a time."""
+"""Calls on a daemon through rpc-agent (agent.cc) or storage-agent: one process, one connection, one call at a time."""
 import collections
 import subprocess
 
@@ -20,11 +20,10 @@ class RpcError(Exception):
 
 
 class Agent:
-    """`program` is build/test/rpc-agent. Belongs to one thread."""
+    """`command` is build/test/rpc-agent or storage-agent with its arguments. Belongs to one thread."""
 
-    def __init__(self, program, socket, namespace, runtime):
-        self.process = subprocess.Popen([program, socket, namespace, runtime], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+    def __init__(self, command):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def call(self, *words):
         """The answer's fields; RpcError."""
@@ -34,7 +33,7 @@ class Agent:
         if kind == "ok":
             return fields
         if kind != "error":
-            raise RuntimeError("rpc-agent ended")
+            raise RuntimeError("the agent ended")
         raise RpcError(words, int(fields[0]), fields[1])
 
     def names(self, verb):

@@ -46,7 +46,7 @@ class World:
             self.findings.append(f"instant {self.kills}: {text}")
 
     def agent(self):
-        return agent.Agent(harness.BUILD + "/test/rpc-agent", self.daemon.socket, self.token, harness.RUNTIME)
+        return agent.Agent([harness.BUILD + "/test/rpc-agent", self.daemon.socket, self.token, harness.RUNTIME])
 
     # ---- the daemon's lives -------------------------------------------------------------------------------
 
