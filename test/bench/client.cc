@@ -1,4 +1,4 @@
-// A resident client that measures daemons over RPC, for test/bench/quick and test/bench/tasks.
+// A resident client that measures daemons over RPC, for test/bench/quick, test/bench/tasks and test/bench/storage.
 //
 //   rpc-life WHAT NAME=SOCKET,RUNTIME ... [--parent CHAIN_ID] [--namespace NS] [--rounds N] [--warmup N] [--workers N]
 //
@@ -9,6 +9,8 @@
 //   start    N containers that sleep, by some workers: one figure, all of them; they stay
 //   stop     what start left: SIGKILL, exit event, delete
 //   list     from now until Tasks.List answers with N tasks
+//   records  N containers' records by some workers: created, listed and filtered a few times, removed
+//   churn    N records created and removed at once, by some workers
 // One line of JSON on standard output: {"NAME": {"total": [ms, ...], "prepare": [...], ...}, ...}.
 #include "test/client/client.h"
 
@@ -44,6 +46,12 @@ using client::Process;
   std::_Exit(1);
 }
 
+bool WaitsForExits(const std::string& what) {
+  return what == "life" || what == "exec" || what == "kill" || what == "start" || what == "stop";
+}
+
+constexpr int kListings = 5;
+
 struct Flags {
   std::string what, parent, ns = "bench";
   int rounds = 50, warmup = 5, workers = 8;
@@ -55,7 +63,7 @@ class Side {
       : name_(std::move(name)),
         flags_(flags),
         client_({.socket = socket, .ns = flags.ns, .runtime = runtime}) {
-    if (flags.what != "list") Subscribe();
+    if (WaitsForExits(flags.what)) Subscribe();
   }
 
   // One round; `keep` adds its times to the result.
@@ -102,9 +110,11 @@ class Side {
   void Exec(const std::string& id);
   void Kill(const std::string& id);
   void Stop(const std::string& id, bool exited);
-  // `work` of each container, by the workers.
+  // `work` of each container, by the workers; noted as one time.
   template <typename Work>
-  void Each(Work work);
+  void Each(const char* name, Work work);
+  void Records();
+  void AwaitTasks();
 
   const std::string name_;
   const Flags flags_;
@@ -201,7 +211,7 @@ void Side::Kill(const std::string& id) {
 }
 
 template <typename Work>
-void Side::Each(Work work) {
+void Side::Each(const char* name, Work work) {
   std::atomic<int> next = 0;
   std::vector<std::thread> workers;
   const int64_t start = sys::MonotonicNanos();
@@ -212,19 +222,25 @@ void Side::Each(Work work) {
   }
   for (std::thread& worker : workers) worker.join();
   keep_ = true;
-  Note("total", start);
+  Note(name, start);
+  keep_ = false;
 }
 
-void Side::Begin() {
-  if (flags_.what == "exec") Make(busy_, {"/bin/sleep", "1000"});
-  if (flags_.what == "start") {
-    Life("warm");
-    Each([this](const std::string& id) { Make(id, {"/bin/sleep", "1000"}); });
+void Side::Records() {
+  Each("create", [this](const std::string& id) { Check("record", client_.Record(id, {"/bin/true"})); });
+  keep_ = true;
+  for (int i = 0; i < kListings; ++i) {
+    size_t found = 0;
+    Step("list", [&] { return client_.CountRecords("", &found); });
+    if (found != static_cast<size_t>(flags_.rounds))
+      Die(absl::StrCat(name_, ": ", found, " records are listed"));
+    Step("filter", [&] { return client_.CountRecords("id==many-1", &found); });
+    if (found != 1) Die(absl::StrCat(name_, ": ", found, " records pass the filter"));
   }
-  if (flags_.what == "stop") {
-    Each([this](const std::string& id) { Stop(id, false); });
-  }
-  if (flags_.what != "list") return;
+  Each("remove", [this](const std::string& id) { Check("unrecord", client_.Unrecord(id)); });
+}
+
+void Side::AwaitTasks() {
   const int64_t start = sys::MonotonicNanos();
   std::vector<Process> tasks;
   while (tasks.size() < static_cast<size_t>(flags_.rounds)) {
@@ -233,6 +249,25 @@ void Side::Begin() {
   }
   keep_ = true;
   Note("total", start);
+}
+
+void Side::Begin() {
+  if (flags_.what == "exec") Make(busy_, {"/bin/sleep", "1000"});
+  if (flags_.what == "start") {
+    Life("warm");
+    Each("total", [this](const std::string& id) { Make(id, {"/bin/sleep", "1000"}); });
+  }
+  if (flags_.what == "stop") {
+    Each("total", [this](const std::string& id) { Stop(id, false); });
+  }
+  if (flags_.what == "list") AwaitTasks();
+  if (flags_.what == "records") Records();
+  if (flags_.what == "churn") {
+    Each("total", [this](const std::string& id) {
+      Check("record", client_.Record(id, {"/bin/true"}));
+      Check("unrecord", client_.Unrecord(id));
+    });
+  }
 }
 
 void Side::End() {
@@ -252,7 +287,7 @@ using Sides = std::vector<std::unique_ptr<Side>>;
 
 Flags Parse(int argc, char** argv, std::vector<std::vector<std::string>>* sides) {
   Flags flags;
-  const std::set<std::string> known = {"life", "exec", "kill", "start", "stop", "list"};
+  const std::set<std::string> known = {"life", "exec", "kill", "start", "stop", "list", "records", "churn"};
   std::map<std::string, std::string*> texts = {{"--parent", &flags.parent}, {"--namespace", &flags.ns}};
   std::map<std::string, int*> numbers = {
       {"--rounds", &flags.rounds}, {"--warmup", &flags.warmup}, {"--workers", &flags.workers}};
@@ -269,7 +304,8 @@ Flags Parse(int argc, char** argv, std::vector<std::vector<std::string>>* sides)
     }
   }
   if (known.count(flags.what) == 0 || sides->empty()) {
-    Die("usage: rpc-life life|exec|kill|start|stop|list NAME=SOCKET,RUNTIME ... [--parent CHAIN_ID] ...");
+    Die("usage: rpc-life life|exec|kill|start|stop|list|records|churn NAME=SOCKET,RUNTIME ... [--parent "
+        "CHAIN_ID] ...");
   }
   return flags;
 }

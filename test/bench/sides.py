@@ -153,8 +153,8 @@ def arguments(doc, rounds):
     return parser
 
 
-def run(options, size, measure):
-    """measure(options, work, sides, archive, report) on a private tmpfs; the exit status."""
+def run(options, size, measure, disk=None):
+    """measure(options, work, sides, archive, report) on a private tmpfs, or below `disk`; the exit status."""
     options.build = os.path.abspath(options.build)
     if os.geteuid() != 0:
         sys.exit("test/bench: only root may make namespaces, mounts and cgroups: run it as root")
@@ -162,9 +162,10 @@ def run(options, size, measure):
         if shutil.which(program) is None:
             sys.exit(f"test/bench: there is no {program}: cmd/setup bench installs it")
     enter_private_mounts()
-    work = f"/tmp/gantry-bench-{os.getpid()}"
+    work = f"{disk or '/tmp'}/gantry-bench-{os.getpid()}"
     os.makedirs(work)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=" + size, "gantry-bench", work], check=True)
+    if disk is None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=" + size, "gantry-bench", work], check=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sides, report = [], Report()
     try:
@@ -182,8 +183,11 @@ def run(options, size, measure):
             side.process.wait()
             for pid in side.shims():
                 os.kill(pid, signal.SIGKILL)
-        subprocess.run(["umount", "-l", work])
-        os.rmdir(work)
+        if disk is None:
+            subprocess.run(["umount", "-l", work])
+            os.rmdir(work)
+        else:
+            shutil.rmtree(work)
         remove_traces()
     return 0 if all(row["met"] for row in report.data.values()) else 1
 

@@ -181,6 +181,19 @@ grpc::Status Client::Records(std::vector<std::string>* ids) {
   return status;
 }
 
+grpc::Status Client::CountRecords(const std::string& filter, size_t* count) {
+  const std::shared_ptr<Connection> connection = Connected();
+  grpc::ClientContext context;
+  Mark(&context, true);
+  containers::ListContainersRequest request;
+  if (!filter.empty()) request.add_filters(filter);
+  const auto stream = connection->containers.ListStream(&context, request);
+  containers::ListContainerMessage message;
+  *count = 0;
+  while (stream->Read(&message)) ++*count;
+  return stream->Finish();
+}
+
 // ---- tasks -----------------------------------------------------------------------------------------------
 
 grpc::Status Client::Create(const std::string& id, const std::string& out, Process* process) {

@@ -59,6 +59,8 @@ class Client {
                       const std::string& sandbox = "");
   grpc::Status Unrecord(const std::string& id);
   grpc::Status Records(std::vector<std::string>* ids);
+  // How many there are that a filter of containerd's language takes (empty: all), by the stream that has no limit.
+  grpc::Status CountRecords(const std::string& filter, size_t* count);
 
   // The task on the snapshot of that id (its mounts are asked for, unless this client prepared it); `out` is a FIFO or URI for both streams, or empty.
   grpc::Status Create(const std::string& id, const std::string& out, Process* process);
