@@ -305,6 +305,7 @@ absl::Status RocksDatabase::Init(const Options& options) {
     names.insert(present.begin(), present.end());
   }
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  descriptors.reserve(names.size());
   for (const std::string& name : names) descriptors.emplace_back(name, family);
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;

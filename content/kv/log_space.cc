@@ -69,13 +69,13 @@ class LogFile : public rocksdb::FSWritableFileOwnerWrapper {
   ~LogFile() override { account_->End(this); }
 
   IOStatus Append(const rocksdb::Slice& data, const IOOptions& options, IODebugContext* debug) override {
-    const IOStatus status = target()->Append(data, options, debug);
+    IOStatus status = target()->Append(data, options, debug);
     if (status.ok()) account_->Wrote(this, data.size());
     return status;
   }
   IOStatus Append(const rocksdb::Slice& data, const IOOptions& options,
                   const rocksdb::DataVerificationInfo& verification, IODebugContext* debug) override {
-    const IOStatus status = target()->Append(data, options, verification, debug);
+    IOStatus status = target()->Append(data, options, verification, debug);
     if (status.ok()) account_->Wrote(this, data.size());
     return status;
   }

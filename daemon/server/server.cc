@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "daemon/server/bad_message.h"
+#include "daemon/server/wire.h"
 
 namespace gantry::server {
 namespace {
@@ -42,9 +43,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(std::unique_ptr<Listener> 
   std::unique_ptr<grpc::Server> grpc = builder.BuildAndStart();
   if (grpc == nullptr) return absl::InternalError("gRPC's server did not start");
   std::unique_ptr<Server> server(new Server(std::move(grpc), std::move(listener)));
-  absl::Status status = server->listener_->Start([grpc = server->grpc_.get()](sys::UniqueFd connection) {
-    grpc::AddInsecureChannelFromFd(grpc, connection.release());
-  });
+  absl::Status status = server->listener_->Start(
+      [grpc = server->grpc_.get(), most = options.max_receive_bytes](sys::UniqueFd connection) {
+        FilterConnection(connection.get(), static_cast<uint32_t>(most));
+        grpc::AddInsecureChannelFromFd(grpc, connection.release());
+      });
   if (!status.ok()) return status;
   return server;
 }
