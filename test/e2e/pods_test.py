@@ -1,12 +1,14 @@
 """Containers that share a shim: groups by annotation, with our shim and with Debian's, and sandboxes."""
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
-from harness import BUILD, HERE, IMAGE, OURS, RUNTIME, DaemonCase, alive, eventually
+from harness import BUILD, HERE, IMAGE, OURS, RUNTIME, DaemonCase, alive, eventually, own_processes
 
 sys.path.insert(0, os.path.join(HERE, "..", "client"))
 from agent import NOT_FOUND, Agent, RpcError  # noqa: E402
@@ -38,6 +40,12 @@ class PodCase(DaemonCase):
 
     def down(self, name):
         self.ok(self.ctr("tasks", "rm", "-f", name))
+
+    def assert_nothing_is_left(self, what, *others):
+        known = {self.daemon.process.pid, *others}
+        eventually(f"{what}: nothing runs but the daemon",
+                   lambda: not set(own_processes(self.token, self.folder)) - known, 15)
+        self.assertEqual(os.listdir(self.daemon.state + "/s"), [], f"{what}: sockets")
 
     def bundle(self, name, folder="io.containerd.runtime.v2.task"):
         return f"{self.daemon.state}/{folder}/{self.ns}/{name}"
@@ -115,6 +123,24 @@ class GroupTest(PodCase):
         for name in names:
             self.down(name)
         eventually("the shim ends", lambda: not alive(shim))
+
+    @unittest.skipUnless(OURS, "containerd leaves shims behind")
+    def test_a_daemon_killed_while_a_group_begins_leaves_nothing(self):
+        chance = random.Random(1)
+        for turn in range(3):
+            names = [f"k{turn}-{i}" for i in range(3)]
+            runs = [subprocess.Popen(["ctr", "-a", self.daemon.socket, "-n", self.ns, "run", "-d", "--runtime", RUNTIME,
+                                      "--annotation", f"{GROUP}=killed", IMAGE, name, "sleep", "1000"],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for name in names]
+            time.sleep(chance.uniform(0.05, 0.5))
+            self.daemon.stop(signal.SIGKILL)
+            for one in runs:
+                one.wait(60)
+            self.daemon.start()
+            for name in names:
+                self.ctr("tasks", "rm", "-f", name)
+                self.ctr("containers", "rm", name)
+            self.assert_nothing_is_left(f"turn {turn}")
 
 
 @unittest.skipUnless(OURS, "Debian's containerd has no sandboxes")
@@ -206,6 +232,29 @@ class SandboxTest(PodCase):
         eventually("its bundle goes", lambda: not os.path.exists(self.bundle("lonely", self.SANDBOXES)))
         self.assertIn("lonely", self.agent.names("sandboxes"), "the record is the client's")
         self.agent.call("sandbox", "delete", "lonely")
+
+    def test_a_daemon_killed_at_any_time_of_a_sandbox_leaves_nothing(self):
+        chance = random.Random(1)
+        for turn in range(8):
+            name = f"k{turn}"
+            life = threading.Thread(target=self.live_and_end, args=(name,))
+            life.start()
+            time.sleep(chance.uniform(0, 0.12))
+            self.daemon.stop(signal.SIGKILL)
+            life.join()
+            self.again()
+            for step in ("stop", "shutdown", "delete"):
+                self.gone("sandbox", step, name)
+            self.assert_nothing_is_left(f"turn {turn}", self.agent.process.pid)
+            folder = os.path.dirname(self.bundle(name, self.SANDBOXES))
+            self.assertEqual(os.listdir(folder) if os.path.exists(folder) else [], [], f"turn {turn}: bundles")
+
+    def live_and_end(self, name):
+        try:
+            for step in ("create", "start", "stop", "shutdown"):
+                self.agent.call("sandbox", step, name)
+        except RpcError:
+            pass  # the daemon was killed
 
     def test_a_container_of_a_sandbox_that_does_not_run_is_refused(self):
         self.sandbox("stopped")
