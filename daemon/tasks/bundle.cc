@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <rapidjson/document.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -21,6 +23,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/log.h"
+#include "runtime/sys/socket.h"
 #include "runtime/sys/status.h"
 
 namespace gantry::tasks {
@@ -123,7 +127,11 @@ absl::Status Bundles::Prepare() const {
   if (kind_ != Kind::kTasks) return absl::OkStatus();
   GANTRY_ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(trash));
   for (const std::string& name : names) {
-    GANTRY_RETURN_IF_ERROR(sys::RemoveAllAt(AT_FDCWD, absl::StrCat(trash, "/", name)));
+    const std::string path = absl::StrCat(trash, "/", name);
+    // Something that a former daemon started may still write there; the next start finds it again.
+    if (absl::Status removed = sys::RemoveAllAt(AT_FDCWD, path); !removed.ok()) {
+      log::Warn("cannot remove a bundle", {{"path", path}, {"error", std::string(removed.message())}});
+    }
   }
   return absl::OkStatus();
 }
@@ -163,6 +171,15 @@ bool Bundles::IsCreating(const TaskKey& key) const {
   return access(absl::StrCat(Path(key), "/creating").c_str(), F_OK) == 0;
 }
 
+absl::Status Bundles::MarkEnding(const TaskKey& key) const {
+  return sys::OpenAt(AT_FDCWD, absl::StrCat(Path(key), "/ending"), O_WRONLY | O_CREAT | O_NOFOLLOW, 0600)
+      .status();
+}
+
+bool Bundles::IsEnding(const TaskKey& key) const {
+  return access(absl::StrCat(Path(key), "/ending").c_str(), F_OK) == 0;
+}
+
 // A second time is OK.
 absl::Status Bundles::MakeWork(const TaskKey& key) const {
   const std::string target = Work(key);
@@ -190,6 +207,18 @@ void Bundles::MarkExitTold(const TaskKey& key) const {
 
 bool Bundles::IsExitTold(const TaskKey& key) const {
   return access(absl::StrCat(Path(key), "/exit-told").c_str(), F_OK) == 0;
+}
+
+void Bundles::MarkExecTold(const TaskKey& key, absl::string_view exit) const {
+  // Without it the worst is an event that comes twice.
+  absl::StatusOr<sys::UniqueFd> file = sys::OpenAt(AT_FDCWD, absl::StrCat(Path(key), "/exec-told"),
+                                                   O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+  if (file.ok()) sys::WriteAll(file->get(), exit).IgnoreError();
+}
+
+std::string Bundles::ReadExecTold(const TaskKey& key) const {
+  return sys::ReadFileAt(AT_FDCWD, absl::StrCat(Path(key), "/exec-told"), kSmallFile, O_NOFOLLOW)
+      .value_or("");
 }
 
 absl::Status Bundles::WriteBinary(const TaskKey& key, absl::string_view binary) const {
@@ -254,6 +283,27 @@ absl::StatusOr<Bundles::InitRecord> Bundles::ReadInit(const TaskKey& key) const 
     return absl::FailedPreconditionError("it has ended, and how is known");
   }
   return record;
+}
+
+uint32_t Bundles::ReadPid(const TaskKey& key) const {
+  const absl::StatusOr<std::string> text =
+      sys::ReadFileAt(AT_FDCWD, absl::StrCat(Path(key), "/init.pid"), kSmallFile, O_NOFOLLOW);
+  uint32_t pid = 0;
+  return text.ok() && absl::SimpleAtoi(*text, &pid) ? pid : 0;
+}
+
+void Bundles::RemoveStraySockets(const std::vector<TaskKey>& keys, absl::string_view grpc_address) const {
+  const std::string directory = absl::StrCat(state_, "/s");
+  const absl::StatusOr<std::vector<std::string>> names = Names(directory);
+  if (!names.ok() || names->empty()) return;
+  std::set<std::string> known;
+  for (const TaskKey& key : keys) known.insert(SocketPath(key, grpc_address).value_or(""));
+  for (const std::string& name : *names) {
+    const std::string path = absl::StrCat(directory, "/", name);
+    if (known.contains(path)) continue;
+    const absl::Status connected = sys::ConnectUnix(path, SOCK_STREAM).status();
+    if (sys::ErrnoOf(connected) == ECONNREFUSED) unlink(path.c_str());
+  }
 }
 
 absl::StatusOr<std::vector<TaskKey>> Bundles::List() const {

@@ -8,9 +8,11 @@
 //     shim-binary-path   the shim's program: written before it is started, the record of that intent
 //     bootstrap.json     where the shim listens: for our own shim written before it is started too
 //     log                a FIFO for the messages of a foreign shim
-//     creating           nobody was told of this task, and it is to be taken back by a daemon that finds it: of a foreign
-//                        shim until it has created the container, of ours once a daemon met it without one
+//     creating           of a foreign shim until it has created the container: nobody was told of this task
+//     ending             clients were told that there is no such task (any more). As with `creating`, a daemon that finds
+//                        it ends what is left of it, and never shows it
 //     exit-told          init's exit reached the subscribers: no later daemon tells it again
+//     exec-told          the last exit of an exec that reached them: its id, pid and time
 //     sandbox            the id of the sandbox whose shim has the container
 //   <state>/io.containerd.sandbox.controller.v1.shim/<namespace>/<id>/   the same for sandboxes; `creating` for ours too
 //     started            the sandbox was started: its end is to be told
@@ -63,10 +65,15 @@ class Bundles {
   absl::Status MarkCreating(const TaskKey& key) const;
   void ClearCreating(const TaskKey& key) const;
   bool IsCreating(const TaskKey& key) const;
+  // Twice is OK. NOT_FOUND: there is no bundle.
+  absl::Status MarkEnding(const TaskKey& key) const;
+  bool IsEnding(const TaskKey& key) const;
   // The directory for the checkpoint that a task continues, below `work`. It goes with the bundle.
   absl::StatusOr<std::string> MakeCheckpoint(const TaskKey& key) const;
   void MarkExitTold(const TaskKey& key) const;
   bool IsExitTold(const TaskKey& key) const;
+  void MarkExecTold(const TaskKey& key, absl::string_view exit) const;
+  std::string ReadExecTold(const TaskKey& key) const;  // empty: none
   absl::Status WriteBinary(const TaskKey& key, absl::string_view binary) const;
   absl::Status WriteBootstrap(const TaskKey& key, const Bootstrap& bootstrap) const;
   // In one step, where there is one already.
@@ -88,9 +95,15 @@ class Bundles {
     uint64_t start_time = 0;  // sys::ProcessStartTime
   };
   absl::StatusOr<InitRecord> ReadInit(const TaskKey& key) const;
+  // What every shim leaves in `init.pid`; 0 before there is a container. Proves nothing of the process.
+  uint32_t ReadPid(const TaskKey& key) const;
 
   // Every bundle there is, whatever it holds.
   absl::StatusOr<std::vector<TaskKey>> List() const;
+
+  // Removes the sockets at which nobody listens and that are of none of `keys`: of a daemon that was killed between the
+  // end of a bundle and of its socket.
+  void RemoveStraySockets(const std::vector<TaskKey>& keys, absl::string_view grpc_address) const;
 
   // Takes the bundle out of sight in one step; the place is free then. What is returned is to be given to Destroy,
   // later and off the loop. A bundle that is not there is OK: an empty path.

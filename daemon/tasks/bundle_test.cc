@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/socket.h"
 
 namespace gantry::tasks {
 namespace {
@@ -74,6 +76,34 @@ TEST_F(BundleTest, ATaskThatNobodyWasToldOfIsMarkedUntilItIsCreated) {
   const TaskKey foreign{"ns", "foreign"};
   ASSERT_TRUE(bundles_->Create(foreign, "{}", true).ok());
   EXPECT_TRUE(bundles_->IsCreating(foreign));
+}
+
+TEST_F(BundleTest, WhatClientsWereToldIsRemembered) {
+  EXPECT_EQ(bundles_->MarkEnding(key_).code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(bundles_->Create(key_, "{}", false).ok());
+  EXPECT_FALSE(bundles_->IsEnding(key_));
+  EXPECT_TRUE(bundles_->MarkEnding(key_).ok());
+  EXPECT_TRUE(bundles_->MarkEnding(key_).ok());
+  EXPECT_TRUE(bundles_->IsEnding(key_));
+  EXPECT_EQ(bundles_->ReadExecTold(key_), "");
+  bundles_->MarkExecTold(key_, "a-long-name 12 34.56");
+  bundles_->MarkExecTold(key_, "e 12 34.56");
+  EXPECT_EQ(bundles_->ReadExecTold(key_), "e 12 34.56");
+  EXPECT_EQ(bundles_->ReadPid(key_), 0u);
+  ASSERT_TRUE(sys::WriteFileAtomic(AT_FDCWD, bundles_->Path(key_) + "/init.pid", "123", 0644,
+                                   sys::Durability::kVolatile)
+                  .ok());
+  EXPECT_EQ(bundles_->ReadPid(key_), 123u);
+}
+
+TEST_F(BundleTest, SocketsOfNobodyAreRemoved) {
+  const auto path = [this](const char* id) { return *bundles_->SocketPath({"ns", id}, "/c.sock"); };
+  const sys::UniqueFd served = *sys::ListenUnix(path("served"), SOCK_STREAM, 0600);
+  for (const char* id : {"stray", "known"}) sys::ListenUnix(path(id), SOCK_STREAM, 0600)->reset();
+  bundles_->RemoveStraySockets({{"ns", "known"}}, "/c.sock");
+  EXPECT_EQ(access(path("served").c_str(), F_OK), 0);
+  EXPECT_EQ(access(path("known").c_str(), F_OK), 0);
+  EXPECT_NE(access(path("stray").c_str(), F_OK), 0);
 }
 
 TEST_F(BundleTest, TellsWhetherAContainerCanGoOnUnderAnotherShim) {

@@ -32,6 +32,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "api/proto/containerd/events/task.pb.h"
 #include "api/proto/containerd/types/event.pb.h"
 #include "daemon/config/config.h"
 #include "daemon/events/exchange.h"
@@ -104,7 +105,10 @@ class Manager {
   // The client of a creation went away: what was made is taken down again.
   void Abandon(const TaskKey& key, const std::shared_ptr<Ticket>& ticket);
 
-  // One call to the task's shim. The payload and the answer are messages of containerd.task.v3.
+  // One call to the task's shim. The payload and the answer are messages of containerd.task.v3. Of a task whose shim was
+  // killed, or that was just found, it waits (up to `timeout`, then DEADLINE_EXCEEDED) until it is known whether the task
+  // goes on. A call that such a death interrupts is made again where that does no harm; else it is answered with
+  // UNAVAILABLE when the task goes on (whether it was carried out is not known), and NOT_FOUND when it does not.
   using CallCallback = std::function<void(absl::StatusOr<std::string> answer)>;
   void Call(const TaskKey& key, absl::string_view method, std::string payload, absl::Duration timeout,
             CallCallback done);
@@ -126,7 +130,7 @@ class Manager {
   // An event from a shim: remembers what the manager must know, and distributes it.
   absl::Status Forward(containerd::types::Envelope envelope);
 
-  // Answers all waiters with UNAVAILABLE; from now on the end of a connection means nothing.
+  // Answers all waiters with UNAVAILABLE, and calls that still wait for a shim; from now on the end of a connection means nothing.
   void Stop();
 
  private:
@@ -139,8 +143,21 @@ class Manager {
   TaskPtr Find(const TaskKey& key) const;
   absl::StatusOr<TaskPtr> FindLive(const TaskKey& key) const;
   void Settle(const TaskPtr& task);
+  using KnownCallback = std::function<void(absl::Status waited)>;
+  void WhenKnown(const TaskPtr& task, absl::Duration timeout, KnownCallback next);
+  void Known(const TaskPtr& task);
+  struct Request {
+    std::string method, payload;
+    absl::Duration timeout;
+    // Twice does what once does.
+    bool repeatable() const {
+      return method == "State" || method == "Pids" || method == "Stats" || method == "Delete";
+    }
+  };
+  void CallTask(const TaskPtr& task, std::shared_ptr<const Request> request, CallCallback done);
   void CallShim(const TaskPtr& task, absl::string_view method, std::string payload, absl::Duration timeout,
                 CallCallback done);
+  absl::Status ForwardExit(containerd::types::Envelope envelope, const containerd::events::TaskExit& exit);
   void AskWait(const TaskPtr& task, const std::string& exec_id);
   void AnswerWaits(const TaskPtr& task, const std::string& exec_id,
                    absl::StatusOr<shim::WaitResponse> answer);
@@ -174,6 +191,7 @@ class Manager {
 
   // manager_end.cc
   void OnShimGone(const TaskPtr& task);
+  void BeginEnd(const TaskPtr& task);
   bool Reconnect(const TaskPtr& task);
   void CleanAfterShim(const TaskPtr& task);
   void RunDelete(const TaskPtr& task, std::function<void(shim::DeleteResponse)> done);
@@ -196,6 +214,7 @@ class Manager {
   absl::Status Load();
   void LoadOne(const TaskKey& key);
   void TakeBack(const TaskPtr& task);
+  void EndUnknown(const TaskPtr& task);
   void OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer);
   void AskState(const TaskPtr& task);
   void AskProcess(const TaskPtr& task);

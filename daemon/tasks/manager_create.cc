@@ -1,5 +1,6 @@
 // How a task comes to be: the worker's part (records, files, spawn), then the loop's (the shim's answer).
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <utility>
@@ -182,6 +183,10 @@ absl::Status Manager::Connect(const TaskPtr& task) {
 
 void Manager::Watch(const TaskPtr& task, sys::PidFd process) {
   if (!process.valid()) return;
+  // It may be known already, or be that of the shim before: a descriptor that is closed in the loop would be found there
+  // by the next one of its number.
+  if (task->process.valid()) parts_.loop->Remove(task->process.fd());
+  task->process = sys::PidFd();
   const absl::Status status =
       parts_.loop->Add(process.fd(), EPOLLIN, [this, weak = std::weak_ptr<Task>(task)](uint32_t) {
         if (const TaskPtr task = weak.lock()) OnProcessEnd(task);
@@ -192,6 +197,8 @@ void Manager::Watch(const TaskPtr& task, sys::PidFd process) {
 
 void Manager::OnProcessEnd(const TaskPtr& task) {
   parts_.loop->Remove(task->process.fd());
+  const absl::StatusOr<sys::ExitStatus> end = task->process.ExitInfo();
+  task->shim_killed = end.ok() && end->signaled && end->value == SIGKILL;
   task->process = sys::PidFd();
   if (task->phase == Phase::kCreating) {
     const absl::StatusOr<std::string> said =
@@ -232,6 +239,10 @@ void Manager::OnCreated(std::shared_ptr<Creation> creation, absl::StatusOr<std::
     answer = absl::InternalError("the shim's answer to Create is damaged");
   }
   if (answer.ok() && creation->ticket->abandoned) answer = absl::CancelledError("the client went away");
+  if (absl::IsUnavailable(answer.status()) && (task->client == nullptr || task->client->closed())) {
+    answer = absl::UnknownError(
+        absl::StrCat("the shim of task ", task->key.id, " has ended: ", answer.status().message()));
+  }
   if (!answer.ok()) return FailCreate(creation, answer.status());
   task->pid = response.pid();
   task->phase = Phase::kLive;
@@ -247,7 +258,7 @@ void Manager::OnCreated(std::shared_ptr<Creation> creation, absl::StatusOr<std::
 void Manager::FailCreate(std::shared_ptr<Creation> creation, absl::Status status) {
   const TaskPtr& task = creation->task;
   if (task->phase == Phase::kEnding) return;
-  task->phase = Phase::kEnding;
+  BeginEnd(task);
   if (!task->last_words.empty()) status = absl::UnknownError(task->last_words);
   auto finish = [this, creation, status] {
     Bury(creation->task);

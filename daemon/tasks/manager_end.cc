@@ -32,6 +32,7 @@ google::protobuf::Timestamp Now() {
 
 void Manager::Disconnect(const TaskPtr& task) {
   if (task->end_timer != 0) parts_.loop->Cancel(std::exchange(task->end_timer, 0));
+  if (task->gone_timer != 0) parts_.loop->Cancel(std::exchange(task->gone_timer, 0));
   if (task->log.valid()) {
     parts_.loop->Remove(task->log.get());
     task->log.reset();
@@ -44,6 +45,8 @@ void Manager::Disconnect(const TaskPtr& task) {
 }
 
 void Manager::OnShimGone(const TaskPtr& task) {
+  // It is decided now: a second time would be about the next shim.
+  if (task->gone_timer != 0) parts_.loop->Cancel(std::exchange(task->gone_timer, 0));
   if (stopping_) return;
   if (task->when_shim_gone) {
     std::function<void()> next = std::exchange(task->when_shim_gone, nullptr);
@@ -55,7 +58,10 @@ void Manager::OnShimGone(const TaskPtr& task) {
   if (task->phase != Phase::kLive && task->phase != Phase::kLoading) return;
   // A dying process closes its descriptors before it counts as ended: its watch will tell.
   if (!std::exchange(task->disconnected, true) && task->process.valid()) {
-    parts_.loop->RunAfter(kDying, [this, task] { OnShimGone(task); });
+    task->gone_timer = parts_.loop->RunAfter(kDying, [this, task] {
+      task->gone_timer = 0;
+      OnShimGone(task);
+    });
     return;
   }
   if (Reconnect(task)) return;
@@ -68,13 +74,29 @@ bool Manager::Reconnect(const TaskPtr& task) {
   if (!Connect(task).ok()) return false;
   task->disconnected = false;
   log::Warn("connected to a shim again", {{"ns", task->key.ns}, {"id", task->key.id}});
-  AskWaitsAgain(task);
+  if (task->phase == Phase::kLoading) {
+    AskState(task);
+  } else {
+    AskWaitsAgain(task);
+    Known(task);
+  }
   return true;
+}
+
+// From now on clients are told that there is no such task. Should this daemon be killed before it is cleaned up, the next
+// one must not find it again.
+void Manager::BeginEnd(const TaskPtr& task) {
+  task->phase = Phase::kEnding;
+  if (absl::Status marked = bundles_.MarkEnding(task->key); !marked.ok() && !absl::IsNotFound(marked)) {
+    log::Warn("a task that clients were told is gone may come back",
+              {{"ns", task->key.ns}, {"id", task->key.id}, {"reason", std::string(marked.message())}});
+  }
+  Known(task);
 }
 
 void Manager::CleanAfterShim(const TaskPtr& task) {
   log::Warn("a shim is gone: cleaning up after it", {{"ns", task->key.ns}, {"id", task->key.id}});
-  task->phase = Phase::kEnding;
+  if (task->phase != Phase::kEnding) BeginEnd(task);
   RunDelete(task, [this, task](const shim::DeleteResponse& end) {
     shim::WaitResponse answer;
     answer.set_exit_status(end.exit_status());
@@ -135,6 +157,7 @@ void Manager::PublishEnd(const Task& task, const shim::DeleteResponse& end) {
     status = parts_.exchange->Forward(std::move(envelope));
     bundles_.MarkExitTold(task.key);
   }
+  if (task.delete_published) return;
   containerd::events::TaskDelete deleted;
   deleted.set_container_id(task.key.id);
   deleted.set_pid(end.pid());
@@ -187,6 +210,7 @@ void Manager::Bury(const TaskPtr& task) {
   departing_.erase(task);
   const auto it = tasks_.find(task->key);
   if (it != tasks_.end() && it->second == task) tasks_.erase(it);
+  Known(task);
   Settle(task);
 }
 
@@ -203,7 +227,9 @@ void Manager::Delete(const TaskKey& key, DeleteCallback done) {
   }
   shim::DeleteRequest request;
   request.set_id(key.id);
-  CallShim(*task, "Delete", request.SerializeAsString(), absl::InfiniteDuration(),
+  CallTask(*task,
+           std::make_shared<const Request>(
+               Request{"Delete", request.SerializeAsString(), absl::InfiniteDuration()}),
            [this, task = *task, done = std::move(done)](absl::StatusOr<std::string> answer) {
              task->deleting = false;
              const auto others = std::exchange(task->when_deleted, {});
@@ -232,8 +258,8 @@ void Manager::OnDeleted(const TaskPtr& task, absl::StatusOr<std::string> answer,
     task->end->set_exit_status(response.exit_status());
     *task->end->mutable_exited_at() = response.exited_at();
   }
-  // The place is made free at once; the shim ends in its own time.
-  RemoveSocket(*task);
+  // The place is made free at once; the shim ends in its own time. The bundle goes first: should this
+  // daemon be killed in between, the next one finds nothing of a task whose end its shim still tells.
   auto place = std::make_shared<Task>(task->key);
   place->when_settled = std::move(task->when_settled);
   departing_.insert(task);
@@ -246,7 +272,9 @@ void Manager::OnDeleted(const TaskPtr& task, absl::StatusOr<std::string> answer,
   });
   tasks_[task->key] = place;
   place->phase = Phase::kEnding;
+  place->when_known = std::move(task->when_known);
   Bury(place);
+  RemoveSocket(*task);
   if (answer.ok()) {
     done(std::move(response));
   } else {

@@ -1,4 +1,6 @@
 // Finding the shims of a former daemon.
+#include <signal.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +18,7 @@ absl::Status Manager::Load() {
   GANTRY_ASSIGN_OR_RETURN(const std::vector<TaskKey> keys, bundles_.List());
   // Connecting to a unix socket answers at once, also when nobody serves it; all that may take time comes later, from
   // the loop, for each on its own.
+  bundles_.RemoveStraySockets(keys, options_.host.grpc_address);
   for (const TaskKey& key : keys) {
     if (server::ValidateIdentifier("namespace", key.ns).ok() &&
         server::ValidateIdentifier("id", key.id).ok()) {
@@ -30,7 +33,10 @@ absl::Status Manager::Load() {
 void Manager::LoadOne(const TaskKey& key) {
   auto task = std::make_shared<Task>(key);
   task->phase = Phase::kLoading;
+  // Before its shim says anything: what it tells again is known by that.
+  task->pid = bundles_.ReadPid(key);
   task->exit_published = bundles_.IsExitTold(key);
+  task->exec_told = bundles_.ReadExecTold(key);
   tasks_.emplace(key, task);
   const absl::StatusOr<std::string> binary = bundles_.ReadBinary(key);
   const absl::StatusOr<Bootstrap> bootstrap = bundles_.ReadBootstrap(key);
@@ -41,7 +47,6 @@ void Manager::LoadOne(const TaskKey& key) {
     return;
   }
   task->binary = *binary;
-  if (bundles_.IsCreating(key)) return TakeBack(task);
   absl::Status status = bootstrap.status();
   if (bootstrap.ok()) {
     task->bootstrap = *bootstrap;
@@ -52,8 +57,9 @@ void Manager::LoadOne(const TaskKey& key) {
     if (IsOurShim(task->binary) && !task->sandboxed && absl::ConsumePrefix(&path, "unix://")) {
       task->socket_path = std::string(path);
     }
-    status = Connect(task);
   }
+  if (bundles_.IsCreating(key) || bundles_.IsEnding(key)) return TakeBack(task);
+  if (status.ok()) status = Connect(task);
   if (!status.ok()) {
     log::Info("a task has no shim",
               {{"ns", key.ns}, {"id", key.id}, {"reason", std::string(status.message())}});
@@ -69,10 +75,15 @@ void Manager::AskState(const TaskPtr& task) {
            [this, task](absl::StatusOr<std::string> answer) { OnLoaded(task, std::move(answer)); });
 }
 
-// Of a shim whose Create was never answered: it may still start, or hang.
+// Of a foreign shim whose Create was never answered: it may still start, or hang. And of one that a former daemon was
+// ending.
 void Manager::TakeBack(const TaskPtr& task) {
-  log::Warn("taking back a task whose creation was cut off", {{"ns", task->key.ns}, {"id", task->key.id}});
-  task->phase = Phase::kEnding;
+  log::Warn("ending a task that nobody knows of", {{"ns", task->key.ns}, {"id", task->key.id}});
+  BeginEnd(task);
+  if (IsOurShim(task->binary)) {
+    if (task->socket_path.empty() || !Connect(task).ok()) return CleanAfterShim(task);
+    return EndUnknown(task);
+  }
   parts_.bulk->Submit([this, task] {
     EndUnfinished({task->key, bundles_.Path(task->key), task->binary, options_.host.grpc_address},
                   options_.timeouts.shim_cleanup);
@@ -84,16 +95,11 @@ void Manager::OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer) 
   if (task->phase != Phase::kLoading || task->client == nullptr || task->client->closed()) return;
   shim::StateResponse state;
   if (absl::IsNotFound(answer.status())) {
-    // A daemon was killed between the shim's start and the container's creation, which may go on. Clients are told from now
-    // on that there is no task: should this daemon be killed too, the next one must not find it created.
+    // A daemon was killed while a container was created, which may go on; or when it had just been deleted.
     log::Warn("ending a shim without a container", {{"ns", task->key.ns}, {"id", task->key.id}});
-    if (absl::Status marked = bundles_.MarkCreating(task->key); !marked.ok()) {
-      log::Warn("a task that nobody was told of may come back",
-                {{"id", task->key.id}, {"reason", std::string(marked.message())}});
-    }
-    task->phase = Phase::kEnding;
-    EndShim(task, [this, task] { CleanAfterShim(task); });
-    return;
+    AnswerAllWaits(task, absl::NotFoundError(absl::StrCat("no task ", task->key.id)));
+    BeginEnd(task);
+    return EndUnknown(task);
   }
   if (answer.ok() && state.ParseFromString(*answer)) {
     task->pid = state.pid();
@@ -106,7 +112,27 @@ void Manager::OnLoaded(const TaskPtr& task, absl::StatusOr<std::string> answer) 
   task->phase = Phase::kLive;
   AskProcess(task);
   HoldInit(task);
+  AskWaitsAgain(task);
+  Known(task);
   Settle(task);
+}
+
+// Ends the shim of a task that is not there for clients. One of ours that has created no container yet, and so has nothing
+// to tell, is killed: it would end only when it has created it.
+void Manager::EndUnknown(const TaskPtr& task) {
+  shim::ConnectRequest request;
+  request.set_id(task->key.id);
+  CallShim(task, "Connect", request.SerializeAsString(), options_.timeouts.shim_load,
+           [this, task](const absl::StatusOr<std::string>& answer) {
+             shim::ConnectResponse response;
+             if (!answer.ok() || !response.ParseFromString(*answer) || task->process.valid()) return;
+             absl::StatusOr<sys::PidFd> process = sys::PidFd::Open(static_cast<pid_t>(response.shim_pid()));
+             if (!process.ok() || task->client == nullptr || task->client->closed()) return;
+             if (IsOurShim(task->binary) && !IsShared(*task) && bundles_.ReadPid(task->key) == 0)
+               process->Signal(SIGKILL).IgnoreError();
+             Watch(task, *std::move(process));
+           });
+  EndShim(task, [this, task] { CleanAfterShim(task); });
 }
 
 // Which process the shim is: to see its end at once, and to end it should it hang.

@@ -12,6 +12,12 @@
 #include "runtime/sys/status.h"
 
 namespace gantry::tasks {
+namespace {
+
+// Shims that are killed before they have answered once, one after the other.
+constexpr int kMostAttempts = 5;
+
+}  // namespace
 
 // A pidfd of the process that the bundle names, which the number alone would not prove to be that one.
 absl::StatusOr<sys::PidFd> Manager::OpenInit(const TaskKey& key) const {
@@ -36,10 +42,13 @@ void Manager::HoldInit(const TaskPtr& task) {
 }
 
 void Manager::SucceedOrClean(const TaskPtr& task) {
-  if (!exits_are_kept_ || !IsOurShim(task->binary) || task->socket_path.empty() || task->succeeding) {
+  // One that ended by itself before it began will not do better a second time.
+  const bool hopeless = task->succeeding > 0 && (!task->shim_killed || task->succeeding >= kMostAttempts);
+  if (!exits_are_kept_ || !IsOurShim(task->binary) || task->socket_path.empty() || hopeless) {
     return CleanAfterShim(task);
   }
-  task->succeeding = true;
+  ++task->succeeding;
+  task->shim_killed = false;
   LeaveGroup(task);
   auto init = std::make_shared<sys::PidFd>(std::move(task->init));
   parts_.records->Submit([this, task, init] {
@@ -67,22 +76,25 @@ void Manager::OnSuccessor(const TaskPtr& task, absl::StatusOr<sys::PidFd> proces
   absl::Status status = process.status();
   if (status.ok()) status = Connect(task);
   if (!status.ok()) {
-    log::Debug("no other shim can go on with a task",
-               {{"id", task->key.id}, {"reason", std::string(status.message())}});
+    log::Info("no other shim can go on with a task",
+              {{"ns", task->key.ns}, {"id", task->key.id}, {"reason", std::string(status.message())}});
     return CleanAfterShim(task);
   }
   log::Warn("a shim was killed: another one goes on with its task",
             {{"ns", task->key.ns}, {"id", task->key.id}});
   Watch(task, *std::move(process));
   task->disconnected = false;
-  if (task->phase == Phase::kLoading) AskState(task);
-  AskWaitsAgain(task);
+  if (task->phase == Phase::kLoading) {
+    AskState(task);  // then it is live, and those who wait are served
+  } else {
+    AskWaitsAgain(task);
+    Known(task);
+  }
   shim::ConnectRequest request;
   request.set_id(task->key.id);
   CallShim(task, "Connect", request.SerializeAsString(), options_.timeouts.shim_load,
            [task](const absl::StatusOr<std::string>& answer) {
-             // One that is killed later has a successor too; one that cannot begin has not.
-             if (answer.ok()) task->succeeding = false;
+             if (answer.ok()) task->succeeding = 0;
            });
 }
 

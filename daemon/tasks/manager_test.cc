@@ -3,18 +3,24 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <optional>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "api/any/any.h"
 #include "api/proto/containerd/events/task.pb.h"
 #include "api/ttrpc/server.h"
 #include "runtime/sys/clock.h"
+#include "runtime/sys/exit_info.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/pidfd.h"
 #include "runtime/sys/socket.h"
 
 namespace gantry::tasks {
@@ -31,6 +37,7 @@ echo "$action" >> "$FAKE_LOG"
 case $action in
 start) [ -n "$FAKE_BROKEN" ] && { echo "cannot start" >&2; exit 1; }; printf 'unix://%s' "$FAKE_SOCKET" ;;
 delete) printf '\010\222\041\020\211\001' ;;
+serve) echo $$ >> "$FAKE_LOG.pids"; exec sleep 1000 ;;
 esac
 )";
 
@@ -81,16 +88,24 @@ class FakeShim {
         service_, method,
         [answer](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) { respond(answer()); });
   }
+  // Calls of this method are put into `held` from now on.
+  void Hold(const std::string& method) {
+    server_->Register(service_, method,
+                      [this](const ttrpc::CallInfo&, std::string, ttrpc::Responder respond) {
+                        held.push_back(std::move(respond));
+                      });
+  }
   void Die() {
     server_.reset();  // first: a Responder that goes while the server stands would answer
     waiting.clear();
     deleting.clear();
+    held.clear();
   }
   bool alive() const { return server_ != nullptr; }
 
   absl::Status create_error;
   bool running = false;
-  std::vector<ttrpc::Responder> waiting;
+  std::vector<ttrpc::Responder> waiting, held;
   std::vector<ttrpc::Responder> deleting;
   bool slow_delete = false;
 
@@ -138,11 +153,12 @@ class ManagerTest : public testing::Test {
                          &*records_,
                          &*bulk_,
                          &exchange_,
-                         [](const TaskKey& key) -> absl::StatusOr<ContainerRecord> {
+                         [this](const TaskKey& key) -> absl::StatusOr<ContainerRecord> {
                            if (key.id == "none") return absl::NotFoundError("no container none");
                            ContainerRecord record;
                            record.runtime =
                                key.id == "odd" ? "io.containerd.absent.v9" : "io.containerd.fake.v2";
+                           if (key.id == "ours") record.runtime = Program("containerd-shim-gantry-v2");
                            any::PackJson(any::kRuntimeSpec, "{}", &record.spec);
                            if (key.id.starts_with("in-")) record.sandbox = key.id.substr(3);
                            return record;
@@ -180,6 +196,46 @@ class ManagerTest : public testing::Test {
     manager_->Delete({"ns", id}, [&](absl::StatusOr<shim::DeleteResponse> answer) { result = answer; });
     Until([&] { return result.has_value(); });
     return *result;
+  }
+
+  // The answer comes into `answer`.
+  void Call(const std::string& id, const std::string& method,
+            std::optional<absl::StatusOr<std::string>>* answer,
+            absl::Duration timeout = absl::InfiniteDuration()) {
+    manager_->Call({"ns", id}, method, "", timeout,
+                   [answer](absl::StatusOr<std::string> result) { *answer = std::move(result); });
+  }
+
+  static containerd::types::Envelope ExitOf(const std::string& exec_id, int64_t seconds) {
+    containerd::events::TaskExit exit;
+    exit.set_container_id("c1");
+    exit.set_id(exec_id);
+    exit.set_pid(77);
+    exit.mutable_exited_at()->set_seconds(seconds);
+    containerd::types::Envelope envelope;
+    envelope.set_namespace_("ns");
+    envelope.set_topic("/tasks/exit");
+    envelope.mutable_timestamp()->set_seconds(seconds);
+    any::Pack(exit, envelope.mutable_event());
+    return envelope;
+  }
+
+  // The script under another name.
+  std::string Program(const std::string& name) const {
+    if (!Exists(Path(name))) {
+      EXPECT_TRUE(sys::WriteFileAtomic(AT_FDCWD, Path(name), kScript, 0755, sys::Durability::kVolatile).ok());
+    }
+    return Path(name);
+  }
+  // Of the scripts that serve, in the order of their start.
+  std::vector<pid_t> Serving() const {
+    std::vector<pid_t> pids;
+    for (absl::string_view line : absl::StrSplit(
+             sys::ReadFileAt(AT_FDCWD, Path("log.pids"), 10000).value_or(""), '\n', absl::SkipEmpty())) {
+      pids.emplace_back();
+      EXPECT_TRUE(absl::SimpleAtoi(line, &pids.back()));
+    }
+    return pids;
   }
 
   std::string Bundle(const std::string& id) const { return Path("s/io.containerd.runtime.v2.task/ns/" + id); }
@@ -379,6 +435,133 @@ TEST_F(ManagerTest, AContainerOfASandboxIsMadeInItsShim) {
   shim_->Die();
   Until([&] { return topics_.size() == 2; });
   EXPECT_THAT(topics_, ElementsAre("/tasks/exit", "/tasks/delete"));
+}
+
+TEST_F(ManagerTest, ExitOfAnExecIsPublishedOnceAlsoByTheNextDaemon) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  EXPECT_TRUE(manager_->Forward(ExitOf("e", 1)).ok());
+  EXPECT_TRUE(manager_->Forward(ExitOf("e", 1)).ok());
+  Reopen();
+  EXPECT_TRUE(manager_->Forward(ExitOf("e", 1)).ok());
+  EXPECT_THAT(topics_, ElementsAre("/tasks/exit"));
+  EXPECT_TRUE(manager_->Forward(ExitOf("e", 2)).ok()) << "another exec of that name";
+  EXPECT_THAT(topics_, ElementsAre("/tasks/exit", "/tasks/exit"));
+}
+
+TEST_F(ManagerTest, CallsWaitUntilItIsKnownWhatAFoundShimHas) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  shim_->Hold("State");
+  Reopen();
+  EXPECT_THAT(manager_->List("ns"), ElementsAre(TaskKey{"ns", "c1"}));
+  std::optional<absl::StatusOr<std::string>> kill, impatient;
+  Call("c1", "Connect", &kill);
+  Call("c1", "Connect", &impatient, absl::Milliseconds(50));
+  Until([&] { return impatient.has_value(); });
+  EXPECT_EQ(impatient->status().code(), absl::StatusCode::kDeadlineExceeded);
+  ASSERT_EQ(shim_->held.size(), 1u);
+  EXPECT_FALSE(kill.has_value());
+  shim::StateResponse state;
+  state.set_pid(4242);
+  shim_->held[0](state.SerializeAsString());
+  Until([&] { return kill.has_value(); });
+  EXPECT_TRUE(kill->ok()) << kill->status();
+}
+
+TEST_F(ManagerTest, ATaskThatTurnsOutToBeNoneWasNeverThere) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  shim_->Hold("State");
+  Reopen();
+  std::optional<absl::StatusOr<std::string>> called;
+  std::optional<absl::StatusOr<shim::WaitResponse>> waited;
+  Call("c1", "Connect", &called);
+  manager_->Wait({"ns", "c1"}, "", [&](absl::StatusOr<shim::WaitResponse> answer) { waited = answer; });
+  Until([&] { return shim_->held.size() == 1; });
+  shim_->held[0](absl::NotFoundError("container not created"));
+  Until([&] { return called.has_value() && waited.has_value(); });
+  EXPECT_EQ(called->status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(waited->status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(Exists(Bundle("c1") + "/ending") || !Exists(Bundle("c1")));
+  Until([&] { return !Exists(Bundle("c1")); });
+}
+
+TEST_F(ManagerTest, ATaskThatClientsWereToldIsGoneStaysGone) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  // As if this daemon were killed while it cleans up after a shim.
+  ASSERT_TRUE(
+      sys::WriteFileAtomic(AT_FDCWD, Bundle("c1") + "/ending", "", 0600, sys::Durability::kVolatile).ok());
+  Reopen();
+  EXPECT_THAT(manager_->List("ns"), ElementsAre());
+  std::optional<absl::StatusOr<std::string>> called;
+  Call("c1", "State", &called);
+  Until([&] { return called.has_value(); });
+  EXPECT_EQ(called->status().code(), absl::StatusCode::kNotFound);
+  Until([&] { return !Exists(Bundle("c1")); });
+  EXPECT_THAT(topics_, ElementsAre("/tasks/exit", "/tasks/delete"));
+}
+
+TEST_F(ManagerTest, ACallThatTheEndOfItsShimCutsOffTellsWhetherTheTaskIsThere) {
+  Open();
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"));
+  ASSERT_TRUE(Create("c1").ok());
+  shim_->Hold("Kill");
+  shim_->Hold("Stats");
+  std::optional<absl::StatusOr<std::string>> kill, stats;
+  Call("c1", "Kill", &kill);
+  Call("c1", "Stats", &stats);
+  Until([&] { return shim_->held.size() == 2; });
+  shim_->Die();
+  // One that serves again at the same address has the same task.
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock2"));
+  ASSERT_EQ(rename(Path("shim.sock2").c_str(), Path("shim.sock").c_str()), 0);
+  shim_->Answer("Stats", [] { return shim::StatsResponse().SerializeAsString(); });
+  Until([&] { return kill.has_value() && stats.has_value(); });
+  EXPECT_EQ(kill->status().code(), absl::StatusCode::kUnavailable) << "nobody knows";
+  EXPECT_TRUE(stats->ok()) << stats->status();
+
+  shim_->Hold("Kill");
+  kill.reset();
+  Call("c1", "Kill", &kill);
+  Until([&] { return shim_->held.size() == 1; });
+  shim_->Die();
+  Until([&] { return kill.has_value(); });
+  EXPECT_EQ(kill->status().code(), absl::StatusCode::kNotFound);
+  Until([&] { return !Exists(Bundle("c1")); });
+}
+
+// The end of a shim is seen twice, by its connection and by its process; what that leads to takes its time.
+TEST_F(ManagerTest, TheSuccessorOfAShimIsWaitedForHoweverLongItTakesToStart) {
+  if (!sys::KernelKeepsExitInfo()) GTEST_SKIP() << "needs Linux 6.15: PIDFD_INFO_EXIT";
+  Open();
+  std::optional<absl::StatusOr<uint32_t>> created;
+  manager_->CreateTask({"ns", "ours"}, {}, [&](absl::StatusOr<uint32_t> pid) { created = pid; });
+  // Before the loop runs, and connects to it: the script has a socket, but does not serve.
+  for (int i = 0; i < 1000 && Serving().empty(); ++i) poll(nullptr, 0, 10);
+  ASSERT_EQ(Serving().size(), 1u);
+  const std::string socket = *Bundles(Path("s"), Path("r")).SocketPath({"ns", "ours"}, Path("c.sock"));
+  shim_ = std::make_unique<FakeShim>(loop_.get(), Path("shim.sock"), "containerd.task.v3.Task");
+  ASSERT_EQ(rename(Path("shim.sock").c_str(), socket.c_str()), 0);
+  Until([&] { return created.has_value(); });
+  ASSERT_TRUE(created->ok()) << created->status();
+  ASSERT_TRUE(sys::WriteFileAtomic(
+                  AT_FDCWD, Bundle("ours") + "/gantry-state",
+                  absl::StrCat("pid ", getpid(), " ", *sys::ProcessStartTime(getpid()), "\nadopt 1 0 0 0\n"),
+                  0600, sys::Durability::kVolatile)
+                  .ok());
+  records_->Submit([] { poll(nullptr, 0, 400); });  // the only worker
+  ASSERT_EQ(kill(Serving()[0], SIGKILL), 0);
+  shim_->Die();
+  Until([&] { return Serving().size() == 2; });
+  EXPECT_THAT(Log(), Not(HasSubstr("delete")));
+  EXPECT_THAT(manager_->List("ns"), ElementsAre(TaskKey{"ns", "ours"}));
+  EXPECT_EQ(kill(Serving()[1], SIGKILL), 0);
 }
 
 TEST_F(ManagerTest, StopAnswersTheWaiters) {

@@ -28,6 +28,10 @@ namespace shim = containerd::task::v3;
 //   kLoading --^            ^
 //       |  \----------------|
 //   (found at the daemon's start)
+//
+// A live task may be without a shim for a moment: the old one was killed, and it is not decided yet whether another one
+// goes on. Calls wait for that, as they wait for one that is loading: nobody is told that a task is gone which comes
+// back, and a task of which that was told does not come back, also not after the daemon's death (Bundles::MarkEnding).
 enum class Phase {
   kCreating,  // no client knows it yet
   kLoading,   // a shim was found, and is asked what it has
@@ -61,20 +65,26 @@ struct Task {
   std::string last_words;  // what our shim wrote before it ended in the middle of a creation
   sys::UniqueFd log;       // the reading end of a foreign shim's messages
 
-  uint32_t pid = 0;             // of init, once known
-  sys::PidFd init;              // held so that the kernel tells how it ended, should its shim be killed
-  bool succeeding = false;      // its shim was killed, and another one has not answered yet
-  bool exit_published = false;  // init's exit reached the subscribers
+  uint32_t pid = 0;               // of init, once known
+  sys::PidFd init;                // held so that the kernel tells how it ended, should its shim be killed
+  int succeeding = 0;             // its shim was killed: the shims since that did not answer yet
+  bool shim_killed = false;       // the last one that ended was ended by SIGKILL
+  bool exit_published = false;    // init's exit reached the subscribers
+  bool delete_published = false;  // so did its deletion
+  std::string exec_told;          // the last exit of an exec that reached them; see Bundles::MarkExecTold
   std::map<std::string, WaitGroup> waits;  // by exec id; empty: init
   std::optional<shim::WaitResponse> end;   // how init ended, once the task is deleted or its shim is gone
 
   bool disconnected = false;  // its connection ended; it is about to be seen whether the shim did too
-  std::function<void()> cancel_start;    // kills the `start` of a foreign shim
-  std::function<void()> when_shim_gone;  // set while its end is awaited
+  sys::EventLoop::TimerId gone_timer = 0;  // then that is decided
+  std::function<void()> cancel_start;      // kills the `start` of a foreign shim
+  std::function<void()> when_shim_gone;    // set while its end is awaited
   sys::EventLoop::TimerId end_timer = 0;
   bool deleting = false;                            // a client's Delete has yet to be answered by the shim
   std::vector<std::function<void()>> when_deleted;  // those of others, meanwhile
   std::vector<std::function<void()>> when_settled;  // run when it is live or gone
+  // Run when it is known who serves it, or that nobody does any more.
+  std::vector<std::function<void()>> when_known;
 };
 
 }  // namespace gantry::tasks

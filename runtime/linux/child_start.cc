@@ -20,6 +20,9 @@
 namespace gantry::linux {
 namespace {
 
+// The status of a program that was never started as its holder, who could have told why, was killed.
+constexpr int kKilled = 128 + SIGKILL;
+
 // Sends the whole text with the descriptor at its first byte.
 int SendText(int socket, const char* text, size_t size, int fd) {
   alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
@@ -130,13 +133,13 @@ bool Child::AwaitConnection() {
 bool Child::Do(const plan::AwaitStart&) {
   Message message;
   message.kind = MessageKind::kReady;
-  if (SendMessage(p_.sync, message) != 0) _exit(1);  // nobody is there to be told
+  if (SendMessage(p_.sync, message) != 0) _exit(kKilled);  // nobody is there to be told
   if (p_.listen >= 0) {
     close(p_.sync);
     if (!AwaitConnection()) return false;
     close(p_.listen);
   } else if (ReceiveMessage(p_.sync, &message, nullptr) != 0 || message.kind != MessageKind::kStart) {
-    _exit(1);  // the holder is gone
+    _exit(kKilled);  // the holder is gone
   }
   Announce();
   return true;

@@ -56,9 +56,12 @@ class PidFd {
   enum class Block { kWait, kNoWait };
   absl::StatusOr<std::optional<ExitStatus>> Reap(Block block) const;
 
-  // The exit status of a process that need not be our child, after it ended (even after it was reaped): Linux
-  // 6.15 and later. UNIMPLEMENTED on older kernels, FAILED_PRECONDITION while the process runs.
+  // The exit status of a process that need not be our child, after it ended, reaped or not: Linux 6.15 and later.
+  // UNIMPLEMENTED on older kernels, FAILED_PRECONDITION while the process runs (and for an instant while it is reaped).
   absl::StatusOr<ExitStatus> ExitInfo() const;
+
+  // With the pid, what tells this process from any other until the next boot. UNIMPLEMENTED before Linux 6.9.
+  absl::StatusOr<uint64_t> Identity() const;
 
  private:
   UniqueFd fd_;
@@ -67,6 +70,10 @@ class PidFd {
 // The start time of a process in clock ticks since boot (field 22 of /proc/PID/stat): with the pid, an
 // identity that survives a restart of ours. NOT_FOUND when there is no such process.
 absl::StatusOr<uint64_t> ProcessStartTime(pid_t pid);
+
+// Whether the process, or the one that it was forked from since, ever called execve: false means that it still is a copy
+// of its parent (PF_FORKNOEXEC in field 9 of /proc/PID/stat). NOT_FOUND when there is no such process.
+absl::StatusOr<bool> ProcessHasExecuted(pid_t pid);
 
 }  // namespace gantry::sys
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "runtime/sys/spawn.h"
 #include "runtime/sys/status.h"
@@ -57,11 +58,46 @@ TEST(PidFd, TellsTheExitOfAReapedProcess) {
   EXPECT_EQ(info->Code(), 9);
 }
 
+TEST(PidFd, TellsTheExitOfOneThatNobodyHasReaped) {
+  for (const char* script : {"exit 9", "kill -KILL $$"}) {
+    auto child = Shell(script);
+    ASSERT_TRUE(child.ok());
+    ASSERT_TRUE(child->pidfd.WaitExited(absl::Seconds(10)));
+    auto info = child->pidfd.ExitInfo();
+    auto status = child->pidfd.Reap(PidFd::Block::kWait);
+    if (absl::IsUnimplemented(info.status())) GTEST_SKIP() << info.status();
+    ASSERT_TRUE(info.ok()) << info.status();
+    EXPECT_EQ(info->Code(), (*status)->Code());
+    EXPECT_EQ(info->signaled, (*status)->signaled);
+  }
+}
+
 TEST(PidFd, StartTimeIsThatOfTheProcess) {
   auto mine = ProcessStartTime(getpid());
   ASSERT_TRUE(mine.ok()) << mine.status();
   EXPECT_GT(*mine, 0u);
   EXPECT_FALSE(ProcessStartTime(0x3fffffff).ok());
+}
+
+TEST(PidFd, IdentityIsThatOfTheProcess) {
+  auto child = Shell("sleep 100");
+  ASSERT_TRUE(child.ok()) << child.status();
+  const auto identity = child->pidfd.Identity();
+  if (!identity.ok()) GTEST_SKIP() << identity.status();
+  EXPECT_EQ(*PidFd::Open(child->pid)->Identity(), *identity);
+  EXPECT_NE(*PidFd::Open(getpid())->Identity(), *identity);
+  ASSERT_TRUE(child->pidfd.Signal(SIGKILL).ok());
+  ASSERT_TRUE(child->pidfd.Reap(PidFd::Block::kWait).ok());
+}
+
+TEST(PidFd, TellsACopyFromAProgram) {
+  EXPECT_TRUE(*ProcessHasExecuted(getpid()));
+  const pid_t copy = fork();
+  if (copy == 0) pause();
+  EXPECT_FALSE(*ProcessHasExecuted(copy));
+  kill(copy, SIGKILL);
+  waitpid(copy, nullptr, 0);
+  EXPECT_FALSE(ProcessHasExecuted(0x3fffffff).ok());
 }
 
 }  // namespace

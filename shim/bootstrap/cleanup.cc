@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <utility>
@@ -17,8 +18,10 @@
 #include "runtime/sys/file.h"
 #include "runtime/sys/pidfd.h"
 #include "runtime/sys/status.h"
+#include "runtime/sys/unique_fd.h"
 #include "shim/bootstrap/group.h"
 #include "shim/bootstrap/socket.h"
+#include "shim/builder/bundle_lock.h"
 #include "shim/builder/program_engine.h"
 #include "shim/builder/saved_state.h"
 #include "shim/publish/task_events.h"
@@ -29,6 +32,10 @@ namespace {
 
 constexpr uint32_t kKilled = 128 + SIGKILL;
 constexpr absl::Duration kPatience = absl::Seconds(5);
+// The daemon waits five seconds for all of this.
+constexpr absl::Duration kBuilderPatience = absl::Seconds(2);
+// The init of a builder that was killed ends by itself.
+constexpr absl::Duration kEmptyPatience = absl::Milliseconds(500);
 
 // The directories that the specification asks for: a builder that was killed left no state behind. Who lives in
 // them is not known to be ours.
@@ -66,6 +73,15 @@ absl::Status KillContainer(const SavedState& state) {
   return cgroup.Delete(kPatience);
 }
 
+// A daemon runs us in the bundle. If that has been removed meanwhile, by a later daemon that has cleaned up itself, what
+// is at its path belongs to the next container of that name.
+bool IsSuperseded(const std::string& bundle) {
+  struct stat own, named;
+  if (stat(".", &own) != 0 || stat(bundle.c_str(), &named) != 0) return false;
+  if (own.st_dev == named.st_dev && own.st_ino == named.st_ino) return false;
+  return own.st_nlink == 0 || access("config.json", F_OK) == 0;
+}
+
 void RemoveSocket(const Options& options) {
   const std::string group = GroupOfBundle(options.bundle);
   const absl::StatusOr<std::string> address = sys::ReadFileAt(AT_FDCWD, options.bundle + "/address", 4096);
@@ -80,6 +96,10 @@ void RemoveSocket(const Options& options) {
 }  // namespace
 
 absl::StatusOr<std::string> CleanUp(const Options& options) {
+  if (IsSuperseded(options.bundle)) {
+    return absl::FailedPreconditionError(absl::StrCat(options.bundle, " is another one by now: left alone"));
+  }
+  const sys::UniqueFd held = HoldAfterOthers(options.bundle, kBuilderPatience);
   ExitRecord exit{0, kKilled, sys::WallNow()};
   if (const absl::StatusOr<EngineOptions> engine = ReadEngineRecord(options.bundle); engine.ok()) {
     GANTRY_RETURN_IF_ERROR(ForceDelete(*engine, options.id, options.bundle));
@@ -88,10 +108,13 @@ absl::StatusOr<std::string> CleanUp(const Options& options) {
     exit.pid = state->pid;
     GANTRY_RETURN_IF_ERROR(KillContainer(*state));
   } else if (auto directories = DirectoriesOfSpec(options); directories.ok()) {
-    cgroup::Cgroup(*std::move(directories)).Delete(absl::ZeroDuration()).IgnoreError();
+    cgroup::Cgroup(*std::move(directories)).Delete(kEmptyPatience).IgnoreError();
   }
   if (const absl::StatusOr<ExitRecord> recorded = ReadExitRecord(options.bundle); recorded.ok()) {
     exit = *recorded;
+  } else if (exit.pid != 0) {
+    // Should it have to be done again, it is told as the same end.
+    WriteExitRecord(options.bundle, exit).IgnoreError();
   }
   RemoveSocket(options);
   containerd::task::v3::DeleteResponse response;

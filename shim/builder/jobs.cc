@@ -4,6 +4,7 @@
 #include <rapidjson/document.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "runtime/sys/file.h"
 #include "runtime/sys/socket.h"
 #include "runtime/sys/status.h"
+#include "shim/builder/bundle_lock.h"
 #include "shim/builder/checkpoint.h"
 #include "shim/builder/fork.h"
 #include "shim/builder/saved_state.h"
@@ -66,6 +68,16 @@ absl::Status FindProcessHere(const std::string& bundle) {
   return absl::NotFoundError(absl::StrCat(path, " has no process"));
 }
 
+void Undo(const container::Container& container, const std::string& bundle) {
+  container::DeleteOptions options;
+  options.pid = container.pid;
+  options.pidfd = container.pidfd.fd();
+  options.kill = true;
+  options.cgroup = container.cgroup;
+  container::Delete(options).IgnoreError();
+  RemoveSavedState(bundle);
+}
+
 // Runs in the builder. `created` gets everything but the container, which stays with the caller for sending.
 absl::StatusOr<container::Container> CreateHere(const CreateJob& job, Created* created) {
   GANTRY_ASSIGN_OR_RETURN(oci::Spec spec, ReadSpec(job.bundle));
@@ -96,19 +108,12 @@ absl::StatusOr<container::Container> CreateHere(const CreateJob& job, Created* c
   options.seccomp_cache = SeccompCacheOf(job.bundle);
   GANTRY_ASSIGN_OR_RETURN(container::Container container,
                           job.checkpoint.empty() ? container::Create(options) : RestoreHere(job, options));
+  // Without it nobody could clean up after a shim that is killed; and without its bundle nobody wants it any more.
   if (absl::Status saved = SaveCreated(job, *created, container); !saved.ok()) {
-    container.warnings.push_back(std::string(saved.message()));
+    Undo(container, job.bundle);
+    return saved;
   }
   return container;
-}
-
-void Undo(const container::Container& container) {
-  container::DeleteOptions options;
-  options.pid = container.pid;
-  options.pidfd = container.pidfd.fd();
-  options.kill = true;
-  options.cgroup = container.cgroup;
-  container::Delete(options).IgnoreError();
 }
 
 std::string FormatFacts(const Created& created) {
@@ -182,12 +187,15 @@ absl::Status SendCreated(int socket, Created& created, const absl::Status& statu
 }
 
 absl::StatusOr<sys::UniqueFd> StartCreate(const CreateJob& job) {
-  return RunForked(FdsOf(job.stdio), [&job](int socket) {
+  return RunForked(FdsOf(job.stdio), [&job, shim = getpid()](int socket) {
     Created created;
-    absl::StatusOr<container::Container> container = CreateHere(job, &created);
+    const absl::StatusOr<sys::UniqueFd> held = HoldBundle(job.bundle, shim);
+    absl::StatusOr<container::Container> container =
+        held.ok() ? CreateHere(job, &created) : absl::StatusOr<container::Container>(held.status());
     if (container.ok()) created.container = *std::move(container);
     // Nobody will ever own it: the shim is gone.
-    if (!SendCreated(socket, created, container.status()).ok() && container.ok()) Undo(created.container);
+    if (!SendCreated(socket, created, container.status()).ok() && container.ok())
+      Undo(created.container, job.bundle);
   });
 }
 

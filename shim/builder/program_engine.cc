@@ -22,6 +22,7 @@
 #include "runtime/sys/pidfd.h"
 #include "runtime/sys/socket.h"
 #include "runtime/sys/status.h"
+#include "shim/builder/bundle_lock.h"
 #include "shim/builder/checkpoint.h"
 #include "shim/builder/fork.h"
 #include "shim/builder/process_cgroup.h"
@@ -191,9 +192,10 @@ class ProgramEngine final : public Engine {
   explicit ProgramEngine(const EngineOptions& options) : options_(options) {}
 
   Job Create(const CreateJob& job) const override {
-    return RunForked(FdsOf(job.stdio), [this, &job](int socket) {
+    return RunForked(FdsOf(job.stdio), [this, &job, shim = getpid()](int socket) {
       Created created;
-      const absl::Status status = CreateHere(options_, job, &created);
+      const absl::StatusOr<sys::UniqueFd> held = HoldBundle(job.bundle, shim);
+      const absl::Status status = held.ok() ? CreateHere(options_, job, &created) : held.status();
       const bool sent = SendCreated(socket, created, status).ok();
       if (!sent && status.ok()) ForceDelete(options_, job.id, job.bundle).IgnoreError();
     });

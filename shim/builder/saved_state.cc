@@ -1,6 +1,7 @@
 #include "shim/builder/saved_state.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -77,6 +78,11 @@ absl::Status WriteSavedState(const std::string& bundle, const SavedState& state)
                                               sys::Durability::kVolatile));
   return sys::WriteFileAtomic(AT_FDCWD, bundle + "/init.pid", absl::StrCat(state.pid), 0644,
                               sys::Durability::kVolatile);
+}
+
+void RemoveSavedState(const std::string& bundle) {
+  unlink((bundle + kFile).c_str());
+  unlink((bundle + "/init.pid").c_str());
 }
 
 absl::StatusOr<SavedState> ReadSavedState(const std::string& bundle) {

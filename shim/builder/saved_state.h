@@ -49,6 +49,8 @@ absl::StatusOr<SavedState> ParseSavedState(absl::string_view text);
 absl::Status WriteSavedState(const std::string& bundle, const SavedState& state);
 // NOT_FOUND when the bundle has none.
 absl::StatusOr<SavedState> ReadSavedState(const std::string& bundle);
+// The container was never told of, and is gone.
+void RemoveSavedState(const std::string& bundle);
 
 }  // namespace gantry::shim
 

@@ -38,7 +38,7 @@ Publisher::~Publisher() {
 }
 
 void Publisher::Publish(absl::string_view topic, absl::string_view type, absl::string_view event,
-                        absl::Time when, bool droppable) {
+                        absl::Time when, bool droppable, absl::AnyInvocable<void()> on_told) {
   if (address_.empty()) return;
   if (droppable && queue_.size() >= kMaxQueued) {
     log::Warn("an event was dropped: too many wait for the daemon", {{"topic", std::string(topic)}});
@@ -54,7 +54,7 @@ void Publisher::Publish(absl::string_view topic, absl::string_view type, absl::s
   envelope->set_topic(std::string(topic));
   envelope->mutable_event()->set_type_url(std::string(type));
   envelope->mutable_event()->set_value(std::string(event));
-  queue_.push_back(Event{request.SerializeAsString()});
+  queue_.push_back(Event{request.SerializeAsString(), std::move(on_told)});
   // While a pause runs, the daemon is known to be away.
   if (!in_flight_ && timer_ == 0) Send();
 }
@@ -82,6 +82,7 @@ void Publisher::OnAnswer(absl::Status status) {
   in_flight_ = false;
   if (status.ok()) {
     pause_ = kFirstPause;
+    if (auto told = std::move(queue_.front().on_told)) told();
     return Pop();
   }
   if (!IsTransport(status) && ++queue_.front().refusals >= kMaxRefusals) {

@@ -36,9 +36,9 @@ class Publisher {
   Publisher& operator=(const Publisher&) = delete;
 
   // `topic`: "/tasks/exit"; `type`: the event's full name; `event`: the serialized event. `droppable`: may be
-  // lost rather than grow the queue.
+  // lost rather than grow the queue. `on_told` (may be empty) is called when the daemon has acknowledged it, if ever.
   void Publish(absl::string_view topic, absl::string_view type, absl::string_view event, absl::Time when,
-               bool droppable);
+               bool droppable, absl::AnyInvocable<void()> on_told = nullptr);
 
   // The daemon is there: do not wait out the pause.
   void Wake();
@@ -50,6 +50,7 @@ class Publisher {
  private:
   struct Event {
     std::string request;  // a serialized ForwardRequest
+    absl::AnyInvocable<void()> on_told;
     int refusals = 0;
   };
 

@@ -1,5 +1,7 @@
 #include "shim/publish/task_events.h"
 
+#include <utility>
+
 #include "runtime/sys/clock.h"
 
 namespace gantry::shim {
@@ -12,9 +14,11 @@ void SetTimestamp(absl::Time time, google::protobuf::Timestamp* timestamp) {
 }
 
 template <typename Event>
-void TaskEvents::Publish(absl::string_view topic, const Event& event, bool droppable) {
+void TaskEvents::Publish(absl::string_view topic, const Event& event, bool droppable,
+                         absl::AnyInvocable<void()> on_told) {
   if (publisher_ == nullptr) return;
-  publisher_->Publish(topic, event.GetTypeName(), event.SerializeAsString(), sys::WallNow(), droppable);
+  publisher_->Publish(topic, event.GetTypeName(), event.SerializeAsString(), sys::WallNow(), droppable,
+                      std::move(on_told));
 }
 
 void TaskEvents::Create(const containerd::events::TaskCreate& event) { Publish("/tasks/create", event); }
@@ -42,14 +46,14 @@ void TaskEvents::ExecStarted(const std::string& container, const std::string& ex
 }
 
 void TaskEvents::Exit(const std::string& container, const std::string& process, pid_t pid, uint32_t status,
-                      absl::Time exited_at) {
+                      absl::Time exited_at, absl::AnyInvocable<void()> on_told) {
   containerd::events::TaskExit event;
   event.set_container_id(container);
   event.set_id(process);
   event.set_pid(static_cast<uint32_t>(pid));
   event.set_exit_status(status);
   SetTimestamp(exited_at, event.mutable_exited_at());
-  Publish("/tasks/exit", event, /*droppable=*/process != container);
+  Publish("/tasks/exit", event, /*droppable=*/process != container, std::move(on_told));
 }
 
 void TaskEvents::Delete(const std::string& container, pid_t pid, uint32_t status, absl::Time exited_at) {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "api/proto/containerd/events/task.pb.h"
@@ -31,9 +32,9 @@ class TaskEvents {
   void Start(const std::string& container, pid_t pid);
   void ExecAdded(const std::string& container, const std::string& exec);
   void ExecStarted(const std::string& container, const std::string& exec, pid_t pid);
-  // `process`: the exec's id, or the container's for init.
+  // `process`: the exec's id, or the container's for init. `on_told`: see Publisher::Publish.
   void Exit(const std::string& container, const std::string& process, pid_t pid, uint32_t status,
-            absl::Time exited_at);
+            absl::Time exited_at, absl::AnyInvocable<void()> on_told = nullptr);
   void Delete(const std::string& container, pid_t pid, uint32_t status, absl::Time exited_at);
   void Oom(const std::string& container);
   void Paused(const std::string& container);
@@ -42,7 +43,8 @@ class TaskEvents {
 
  private:
   template <typename Event>
-  void Publish(absl::string_view topic, const Event& event, bool droppable = true);
+  void Publish(absl::string_view topic, const Event& event, bool droppable = true,
+               absl::AnyInvocable<void()> on_told = nullptr);
 
   Publisher* const publisher_;
 };

@@ -30,7 +30,12 @@ absl::Status BundleWatch::Add(const std::string& bundle) {
   if (number < 0) {
     absl::Status status = sys::ErrnoStatus("inotify_add_watch", bundle);
     // What is not there is gone.
-    blind_ |= !absl::IsNotFound(status);
+    if (absl::IsNotFound(status)) {
+      any_ = true;
+      current_[bundle] = number;
+    } else {
+      blind_ = true;
+    }
     return status;
   }
   any_ = true;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
+#include "shim/builder/bundle_lock.h"
 
 // Of the linker: where the program's read-only part begins, and where its text ends.
 extern "C" const char __executable_start;
@@ -101,6 +102,7 @@ absl::Status Shim::Prepare(sys::UniqueFd listening) {
   graveyard_ = std::make_unique<Graveyard>(loop_.get(), reaper_.get());
   MakeServices();
   if (options_.adopted_init >= 0) {
+    GANTRY_ASSIGN_OR_RETURN(successor_lock_, HoldAsSuccessor(options_.bundle));
     GANTRY_RETURN_IF_ERROR(service_->Adopt(options_.adopted_id, options_.bundle,
                                            sys::PidFd(sys::UniqueFd(options_.adopted_init))));
   }
@@ -137,6 +139,7 @@ void Shim::WatchBundle(const std::string& bundle) {
       bundles_ == nullptr ? absl::UnavailableError("no inotify") : bundles_->Add(bundle);
   if (!watched.ok()) {
     log::Warn("a bundle cannot be watched", {{"error", std::string(watched.message())}});
+    loop_->RunAfter(absl::ZeroDuration(), [this] { EndIfAbandoned(); });
   }
 }
 

@@ -78,6 +78,7 @@ class Shim {
   std::unique_ptr<SandboxService> sandbox_;
   ttrpc::Server server_;
   std::unique_ptr<BundleWatch> bundles_;  // null: they cannot be watched
+  sys::UniqueFd successor_lock_;
   sys::EventLoop::TimerId unused_timer_ = 0;
   bool ending_ = false;
   bool server_down_ = false;

@@ -1,11 +1,13 @@
 #include "shim/task/container.h"
 
+#include <poll.h>
 #include <signal.h>
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/sys/clock.h"
+#include "runtime/sys/exit_info.h"
 #include "runtime/sys/log.h"
 #include "runtime/sys/status.h"
 
@@ -14,6 +16,8 @@ namespace {
 
 // Of an init that never ran.
 constexpr uint32_t kNeverRan = 255;
+// From the end of a process to that of its traces. Passes in microseconds.
+constexpr absl::Duration kEndPatience = absl::Seconds(1);
 
 // What the runtime could not do is none of the codes by which clients steer: a missing program is no missing
 // task. The message is what they look at.
@@ -80,6 +84,7 @@ void Container::Build(PidDone done) {
     job.adopt->io_gid = spec_.io_gid;
     job.adopt->out = spec_.stdio.out;
     job.adopt->err = spec_.stdio.err;
+    if (sys::KernelKeepsExitInfo()) journal_ = std::make_shared<ExecJournal>(spec_.bundle);
   }
   Engine::Job socket = engine_->Create(job);
   if (!socket.ok()) return done(RuntimeError("cannot fork the builder", socket.status()));
@@ -129,14 +134,32 @@ absl::Status Container::Adopt(const SavedState& state, sys::PidFd init) {
   cgroup_ = cgroup::Cgroup(state.cgroup);
   private_pid_namespace_ = state.adopt->private_pid_namespace;
   has_poststop_ = state.adopt->has_poststop;
+  journal_ = std::make_shared<ExecJournal>(spec_.bundle);
   const absl::StatusOr<cgroup::FreezerState> frozen = cgroup_.Freezer();
   const bool paused = frozen.ok() && *frozen == cgroup::FreezerState::kFrozen;
   init_.Enter(paused ? state::Paused() : state::Running());
+  AwaitUnstarted();
   GANTRY_RETURN_IF_ERROR(context_->reaper->WatchForeign(
       init_.pid(), init_.pidfd(), [this](sys::ExitStatus status) { OnInitExit(status); }));
   WatchOom();
   created_ = true;
+  TakeOverExecs();
+  // What has ended is not shown as running, not even to who asks first.
+  context_->reaper->Poll(init_.pid());
   return absl::OkStatus();
+}
+
+void Container::AwaitUnstarted() {
+  const absl::StatusOr<bool> executed = sys::ProcessHasExecuted(init_.pid());
+  if (executed.ok() && !*executed) {
+    // It waits for an order that only its own shim could give, and will see that nobody gives it any more.
+    init_.pidfd().Signal(SIGKILL).IgnoreError();
+    init_.pidfd().WaitExited(kEndPatience);
+  }
+  if (!init_.pidfd().Exited()) return;
+  const sys::Deadline reaped = sys::Deadline::After(kEndPatience);
+  while (absl::IsFailedPrecondition(init_.pidfd().ExitInfo().status()) && !reaped.Passed())
+    poll(nullptr, 0, 1);
 }
 
 absl::Status Container::TakeOver(Created created) {

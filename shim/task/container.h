@@ -38,6 +38,7 @@
 #include "shim/builder/engine.h"
 #include "shim/builder/jobs.h"
 #include "shim/publish/task_events.h"
+#include "shim/task/exec_journal.h"
 #include "shim/task/graveyard.h"
 #include "shim/task/process.h"
 #include "shim/task/reaper.h"
@@ -93,8 +94,9 @@ class Container {
 
   // Of a container that continues from a checkpoint the pid is 0: it has no process until it is started.
   void Create(PidDone done);
-  // Instead of Create: the container runs already, made by a shim that was killed; `state` is of its bundle. Its execs
-  // are not known: they end with it. Nothing is announced but what comes.
+  // Instead of Create: the container is there already, made by a shim that was killed; `state` is of its bundle, which
+  // tells of its execs too (exec_journal.h). Nothing is announced but what comes, and exits that were not told yet. One
+  // that was not started ends: nobody could start it. Waits for that, and for an exit that was just under way.
   absl::Status Adopt(const SavedState& state, sys::PidFd init);
   // `exec_id` is empty for init, here and below.
   void Start(const std::string& exec_id, PidDone done);
@@ -127,6 +129,7 @@ class Container {
   void Build(PidDone done);
   void OnBuilt(PidDone done);
   absl::Status TakeOver(Created created);
+  void AwaitUnstarted();
   StdioOwner InitOwner() const;
   absl::Status StartInit();
   void StartRestored(PidDone done);
@@ -153,6 +156,11 @@ class Container {
   void BuildExec(ExecProcess* exec);
   void OnExecBuilt(ExecProcess* exec);
   absl::Status AdoptExec(ExecProcess* exec, container::ExecProcess built);
+  void RecordStart(const ExecProcess& exec);
+  void TakeOverExecs();
+  void TakeOverExec(const ExecEntry& entry);
+  void TellExecExit(const std::string& exec_id, const ExitRecord& record);
+  void EndExec(ExecProcess* exec, const ExitRecord& record);
   void FinishExecStart(ExecProcess* exec, absl::Status status);
   void OnExecExit(ExecProcess* exec, sys::ExitStatus status);
   absl::Status DeleteExec(const std::string& exec_id, ExitRecord* exit);
@@ -180,6 +188,7 @@ class Container {
   ExitDone on_deleted_;
   std::optional<ExitRecord> init_exit_;  // seen, but not told: its start or an exec is not over
   std::map<std::string, std::unique_ptr<ExecProcess>> execs_;
+  std::shared_ptr<ExecJournal> journal_;  // if another shim could go on with the container
 };
 
 }  // namespace gantry::shim

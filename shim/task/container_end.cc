@@ -119,7 +119,9 @@ absl::Status Container::RemoveCgroup() {
 
 void Container::Abandon() {
   engine_->Delete(Target()).status().IgnoreError();
-  if (absl::Status removed = RemoveCgroup(); !removed.ok()) {
+  // Nobody is killed: by now a new container of the same name may live there.
+  StopOomWatch();
+  if (absl::Status removed = cgroup_.Delete(kShortPatience); !removed.ok()) {
     log::Error("the cgroup cannot be removed", {{"error", std::string(removed.message())}});
   }
 }

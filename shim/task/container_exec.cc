@@ -15,6 +15,8 @@ namespace {
 
 // Of an exec that never ran; nobody is told but those who wait.
 constexpr uint32_t kNeverRan = 255;
+// Of an exec that ended while its container had no shim: as containerd says it of what it does not know.
+constexpr uint32_t kUnknown = 255;
 
 }  // namespace
 
@@ -100,8 +102,22 @@ absl::Status Container::AdoptExec(ExecProcess* exec, container::ExecProcess buil
   if (built.pty_master.valid()) {
     GANTRY_RETURN_IF_ERROR(exec->io()->AttachTerminal(std::move(built.pty_master)));
   }
-  return context_->reaper->Watch(exec->pid(), exec->pidfd(),
-                                 [this, exec](sys::ExitStatus exit) { OnExecExit(exec, exit); });
+  GANTRY_RETURN_IF_ERROR(context_->reaper->Watch(
+      exec->pid(), exec->pidfd(), [this, exec](sys::ExitStatus exit) { OnExecExit(exec, exit); }));
+  RecordStart(*exec);
+  return absl::OkStatus();
+}
+
+void Container::RecordStart(const ExecProcess& exec) {
+  if (journal_ == nullptr) return;
+  const absl::StatusOr<uint64_t> identity = exec.pidfd().Identity();
+  if (!identity.ok()) return;
+  ExecEntry entry;
+  entry.id = exec.id();
+  entry.pid = exec.pid();
+  entry.identity = *identity;
+  entry.stdio = exec.paths();
+  journal_->Started(entry);
 }
 
 void Container::FinishExecStart(ExecProcess* exec, absl::Status status) {
@@ -119,11 +135,52 @@ void Container::FinishExecStart(ExecProcess* exec, absl::Status status) {
 
 void Container::OnExecExit(ExecProcess* exec, sys::ExitStatus status) {
   CheckOom();
-  const ExitRecord record{exec->pid(), static_cast<uint32_t>(status.Code()), sys::WallNow()};
-  context_->graveyard->Bury(exec->TakeIo());
-  context_->events->Exit(spec_.id, exec->id(), record.pid, record.status, record.exited_at);
-  exec->End(record);
+  EndExec(exec, ExitRecord{exec->pid(), static_cast<uint32_t>(status.Code()), sys::WallNow()});
   AnnounceInitExit();
+}
+
+void Container::EndExec(ExecProcess* exec, const ExitRecord& record) {
+  context_->graveyard->Bury(exec->TakeIo());
+  if (journal_ != nullptr) journal_->Exited(exec->id(), record);
+  // Those who wait are told after it is on its way to everybody.
+  TellExecExit(exec->id(), record);
+  exec->End(record);
+}
+
+void Container::TellExecExit(const std::string& exec_id, const ExitRecord& record) {
+  absl::AnyInvocable<void()> on_told;
+  if (journal_ != nullptr) {
+    on_told = [journal = std::weak_ptr<ExecJournal>(journal_), exec_id] {
+      if (const std::shared_ptr<ExecJournal> kept = journal.lock()) kept->Told(exec_id);
+    };
+  }
+  context_->events->Exit(spec_.id, exec_id, record.pid, record.status, record.exited_at, std::move(on_told));
+}
+
+void Container::TakeOverExecs() {
+  for (const ExecEntry& entry : journal_->TakeOver()) TakeOverExec(entry);
+}
+
+// Its streams are its own, or went with its shim: nothing of them is held here.
+void Container::TakeOverExec(const ExecEntry& entry) {
+  ExecProcess* const exec =
+      execs_.emplace(entry.id, std::make_unique<ExecProcess>(entry.id, entry.stdio, state::Running()))
+          .first->second.get();
+  if (entry.exit) {
+    exec->SetProcess(entry.pid, sys::PidFd());
+    if (!entry.told) TellExecExit(entry.id, *entry.exit);
+    return exec->End(*entry.exit);
+  }
+  absl::StatusOr<sys::PidFd> process = sys::PidFd::Open(entry.pid);
+  const bool same = process.ok() && process->Identity().value_or(0) == entry.identity;
+  exec->SetProcess(entry.pid, same ? *std::move(process) : sys::PidFd());
+  if (same && context_->reaper
+                  ->WatchForeign(exec->pid(), exec->pidfd(),
+                                 [this, exec](sys::ExitStatus exit) { OnExecExit(exec, exit); })
+                  .ok()) {
+    return;
+  }
+  EndExec(exec, ExitRecord{entry.pid, kUnknown, sys::WallNow()});
 }
 
 absl::Status Container::DeleteExec(const std::string& exec_id, ExitRecord* exit) {
@@ -131,6 +188,7 @@ absl::Status Container::DeleteExec(const std::string& exec_id, ExitRecord* exit)
   GANTRY_RETURN_IF_ERROR(exec->state().CheckDelete());
   *exit = exec->exit();
   execs_.erase(exec_id);
+  if (journal_ != nullptr) journal_->Deleted(exec_id);
   return absl::OkStatus();
 }
 

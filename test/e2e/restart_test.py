@@ -53,7 +53,8 @@ class RestartTest(DaemonCase):
         self.run_ok("run", "--rm", "busybox", "true")
 
     def kill_shim(self, pid):
-        """Kills the parent of a container's init, or the shim that has taken its place."""
+        """Kills the shim of the only container there is."""
+        self.assertTrue(alive(pid))
         shims = [p for p in filter(str.isdigit, os.listdir("/proc")) if self.is_shim(p)]
         self.assertEqual(len(shims), 1)
         os.kill(int(shims[0]), signal.SIGKILL)
@@ -87,6 +88,35 @@ class RestartTest(DaemonCase):
         self.run_ok("stop", "counter")
         self.assertEqual(self.run_ok("wait", "counter").strip(), "7")
         self.assertFalse(alive(pid))
+
+    @unittest.skipUnless(OURS, "containerd has no successors of shims")
+    @unittest.skipUnless(KEEPS_EXITS, "needs Linux 6.15: PIDFD_INFO_EXIT")
+    def test_a_container_is_never_absent_while_its_shim_is_replaced(self):
+        pid = self.detached("counter", "sh", "-c", COUNT)
+        for _ in range(5):
+            self.kill_shim(pid)
+            self.assertEqual(self.run_ok("ps", "-q").split(), ["counter"])
+            state = self.inspect("counter")
+            self.assertEqual((state["state"], state["pid"]), ("running", pid))
+            self.daemon.stop(signal.SIGKILL)
+            self.kill_shim(pid)
+            self.daemon.start()
+            self.assertEqual(self.run_ok("ps", "-q").split(), ["counter"])
+        self.run_ok("stop", "counter")
+        self.assertEqual(self.run_ok("wait", "counter").strip(), "7")
+
+    @unittest.skipUnless(OURS, "the mark is ours")
+    def test_a_task_that_was_being_ended_is_ended_by_the_next_daemon(self):
+        pid = self.detached("doomed", "sleep", "1000")
+        self.daemon.stop(signal.SIGKILL)
+        bundle = f"{self.daemon.state}/io.containerd.runtime.v2.task/{self.ns}/doomed"
+        with open(bundle + "/ending", "w"):
+            pass
+        self.daemon.start()
+        self.assertEqual(self.run_ok("ps", "-q"), "")
+        eventually("its process ends", lambda: not alive(pid))
+        eventually("its bundle goes", lambda: not os.path.exists(bundle))
+        eventually("its shim ends", lambda: not [p for p in filter(str.isdigit, os.listdir("/proc")) if self.is_shim(p)])
 
     @unittest.skipUnless(OURS, "containerd has no successors of shims")
     @unittest.skipUnless(KEEPS_EXITS, "needs Linux 6.15: PIDFD_INFO_EXIT")
