@@ -148,14 +148,14 @@ class SandboxTest(PodCase):
     SANDBOXES = "io.containerd.sandbox.controller.v1.shim"
 
     def setUp(self):
-        self.agent = Agent(AGENT, self.daemon.socket, self.ns, RUNTIME)
+        self.agent = Agent([AGENT, self.daemon.socket, self.ns, RUNTIME])
         self.addCleanup(lambda: self.agent.close())
 
     def again(self):
         """The daemon is killed, and another one is there."""
         self.agent.close()
         self.daemon.restart()
-        self.agent = Agent(AGENT, self.daemon.socket, self.ns, RUNTIME)
+        self.agent = Agent([AGENT, self.daemon.socket, self.ns, RUNTIME])
 
     def sandbox(self, name):
         self.addCleanup(self.gone, "sandbox", "shutdown", name)
@@ -228,7 +228,7 @@ class SandboxTest(PodCase):
         self.daemon.stop(signal.SIGKILL)
         os.kill(shim, signal.SIGKILL)
         self.daemon.start()
-        self.agent = Agent(AGENT, self.daemon.socket, self.ns, RUNTIME)
+        self.agent = Agent([AGENT, self.daemon.socket, self.ns, RUNTIME])
         eventually("its bundle goes", lambda: not os.path.exists(self.bundle("lonely", self.SANDBOXES)))
         self.assertIn("lonely", self.agent.names("sandboxes"), "the record is the client's")
         self.agent.call("sandbox", "delete", "lonely")
