@@ -29,8 +29,9 @@ class ServerTest : public testing::Test {
       chat_ = stream;
       ServerStream::Events events;
       events.on_message = [raw = stream.get()](std::string message) {
-        if (message == "end") return raw->Finish(absl::OkStatus());
-        if (message == "fail") return raw->Finish(absl::NotFoundError("stream \"x\""));
+        const absl::string_view said = message;
+        if (said == "end") return raw->Finish(absl::OkStatus());
+        if (said == "fail") return raw->Finish(absl::NotFoundError("stream \"x\""));
         raw->Send("echo " + message);
       };
       events.on_half_close = [this] { half_closed_ = true; };
