@@ -16,6 +16,7 @@ import history
 import writer
 
 SKIPPED = 77  # ctest's SKIP_RETURN_CODE
+TELLING = 50  # so many cuts that one of them must have taken something: one in five does
 
 
 class World:
@@ -188,7 +189,7 @@ def run_rig(name, cuts, options):
         print(f"FOUND {name}: {finding}")
     print(f"  {name}: {world.cuts} cuts ({world.vanished} took something that was not synced), {world.calls} calls "
           f"answered, {world.judged} things compared, {time.monotonic() - started:.0f} s", flush=True)
-    if world.cuts and not world.vanished:
+    if world.cuts >= TELLING and not world.vanished:
         print(f"FOUND {name}: no cut took anything: the rig does not cut")
         return False
     return not world.findings
