@@ -115,9 +115,11 @@ void Controller::CreateSandbox(const tasks::TaskKey& key, NewSandbox what, Done 
   creation->what = std::move(what);
   creation->done = std::move(done);
   instances_.emplace(key, creation->instance);
-  parts_.records->Submit([this, creation] {
+  parts_.records->Submit([this, creation]() mutable {
     absl::Status prepared = Prepare(creation.get());
-    parts_.loop->Post([this, creation, prepared = std::move(prepared)] { Launch(creation, prepared); });
+    parts_.loop->Post([this, creation = std::move(creation), prepared = std::move(prepared)] {
+      Launch(creation, prepared);
+    });
   });
 }
 

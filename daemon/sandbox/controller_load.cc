@@ -52,11 +52,11 @@ void Controller::LoadOne(const tasks::TaskKey& key) {
     log::Warn("taking down a sandbox whose creation was cut off", {{"ns", key.ns}, {"id", key.id}});
     instance->phase = Phase::kEnding;
     if (tasks::IsOurShim(instance->binary)) return TakeDown(instance, [] {});
-    parts_.bulk->Submit([this, instance] {
+    parts_.bulk->Submit([this, instance]() mutable {
       tasks::EndUnfinished(
           {instance->key, bundles_.Path(instance->key), instance->binary, options_.host.grpc_address},
           options_.timeouts.shim_cleanup);
-      parts_.loop->Post([this, instance] { Clean(instance, [] {}); });
+      parts_.loop->Post([this, instance = std::move(instance)] { Clean(instance, [] {}); });
     });
     return;
   }

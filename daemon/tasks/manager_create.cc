@@ -46,9 +46,11 @@ std::shared_ptr<Manager::Ticket> Manager::CreateTask(const TaskKey& key, NewTask
   creation->what = std::move(what);
   creation->done = std::move(done);
   tasks_.emplace(key, creation->task);
-  parts_.records->Submit([this, creation] {
+  parts_.records->Submit([this, creation]() mutable {
     absl::Status prepared = Prepare(creation.get());
-    parts_.loop->Post([this, creation, prepared = std::move(prepared)] { Launch(creation, prepared); });
+    parts_.loop->Post([this, creation = std::move(creation), prepared = std::move(prepared)] {
+      Launch(creation, prepared);
+    });
   });
   return ticket;
 }

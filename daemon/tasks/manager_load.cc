@@ -84,10 +84,10 @@ void Manager::TakeBack(const TaskPtr& task) {
     if (task->socket_path.empty() || !Connect(task).ok()) return CleanAfterShim(task);
     return EndUnknown(task);
   }
-  parts_.bulk->Submit([this, task] {
+  parts_.bulk->Submit([this, task = task]() mutable {
     EndUnfinished({task->key, bundles_.Path(task->key), task->binary, options_.host.grpc_address},
                   options_.timeouts.shim_cleanup);
-    parts_.loop->Post([this, task] { CleanAfterShim(task); });
+    parts_.loop->Post([this, task = std::move(task)] { CleanAfterShim(task); });
   });
 }
 

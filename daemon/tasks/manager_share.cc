@@ -90,11 +90,11 @@ void Manager::JoinGroup(std::shared_ptr<Creation> creation) {
 
 void Manager::Lead(std::shared_ptr<Creation> creation) {
   creation->task->leads = true;
-  parts_.records->Submit([this, creation] {
+  parts_.records->Submit([this, creation]() mutable {
     absl::StatusOr<sys::PidFd> process = SpawnOurs(creation->task, /*init_fd=*/-1);
     const absl::Status spawned = process.status();
     if (spawned.ok()) creation->process = *std::move(process);
-    parts_.loop->Post([this, creation, spawned] {
+    parts_.loop->Post([this, creation = std::move(creation), spawned] {
       const TaskPtr& task = creation->task;
       task->leads = false;
       std::vector<std::function<void()>> others = std::exchange(task->when_spawned, {});

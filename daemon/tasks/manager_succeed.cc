@@ -31,12 +31,11 @@ absl::StatusOr<sys::PidFd> Manager::OpenInit(const TaskKey& key) const {
 // From now on the kernel keeps its exit status for us, whoever reaps it.
 void Manager::HoldInit(const TaskPtr& task) {
   if (!exits_are_kept_ || !IsOurShim(task->binary) || task->init.valid()) return;
-  parts_.records->Submit([this, task] {
-    absl::StatusOr<sys::PidFd> init = OpenInit(task->key);
-    if (!init.ok()) return;  // it cannot go on under another shim, or has ended already
-    auto held = std::make_shared<sys::PidFd>(*std::move(init));
-    parts_.loop->Post([task, held] {
-      if (task->phase == Phase::kLive && !task->init.valid()) task->init = std::move(*held);
+  parts_.records->Submit([this, task = task]() mutable {
+    // An error: it cannot go on under another shim, or has ended already.
+    auto init = std::make_shared<absl::StatusOr<sys::PidFd>>(OpenInit(task->key));
+    parts_.loop->Post([task = std::move(task), init] {
+      if (init->ok() && task->phase == Phase::kLive && !task->init.valid()) task->init = *std::move(*init);
     });
   });
 }
@@ -51,9 +50,9 @@ void Manager::SucceedOrClean(const TaskPtr& task) {
   task->shim_killed = false;
   LeaveGroup(task);
   auto init = std::make_shared<sys::PidFd>(std::move(task->init));
-  parts_.records->Submit([this, task, init] {
+  parts_.records->Submit([this, task = task, init]() mutable {
     auto process = std::make_shared<absl::StatusOr<sys::PidFd>>(SpawnSuccessor(task, init.get()));
-    parts_.loop->Post([this, task, init, process] {
+    parts_.loop->Post([this, task = std::move(task), init = std::move(init), process] {
       task->init = std::move(*init);
       OnSuccessor(task, std::move(*process));
     });

@@ -47,6 +47,8 @@ struct WaitGroup {
   std::map<uint64_t, WaitCallback> waiters;
 };
 
+// Belongs to the loop's thread, which must also be the last to let go of it: work on a pool hands its reference back
+// with what it posts, and keeps none.
 struct Task {
   explicit Task(TaskKey k) : key(std::move(k)) {}
 

@@ -114,7 +114,12 @@ class FewDescriptorsTest(DaemonCase):
     def test_with_64_descriptors_calls_fail_or_succeed_and_nothing_is_left(self):
         self.daemon.stop()
         command = self.daemon.command()
-        self.daemon.command = lambda: ["prlimit", "--nofile=64:64", *command]
+        # UBSan asks a pipe of its own whether an object is there, and takes the lack of a descriptor for a no.
+        unasked = self.folder + "/ubsan.supp"
+        with open(unasked, "w") as f:
+            f.write("vptr_check:*\n")
+        options = f"{os.environ.get('UBSAN_OPTIONS', '')}:suppressions={unasked}".lstrip(":")
+        self.daemon.command = lambda: ["env", "UBSAN_OPTIONS=" + options, "prlimit", "--nofile=64:64", *command]
         try:
             self.daemon.start()
             before = self.descriptors()
